@@ -1,0 +1,58 @@
+-- name: LockAccounts :many
+-- Lock accounts in id order, waiting for each; what is returned is fresh.
+SELECT
+    id, kind, owner_user_id, currency_code, state, posted_minor, held_minor, overdraft_limit_minor,
+    entry_count, last_entry_time
+FROM accounts
+WHERE id = ANY(@ids::uuid [])
+ORDER BY id
+FOR NO KEY UPDATE;
+
+-- name: LockFreeAccounts :many
+-- Lock those of the accounts that nobody else has locked.
+SELECT
+    id, kind, owner_user_id, currency_code, state, posted_minor, held_minor, overdraft_limit_minor,
+    entry_count, last_entry_time
+FROM accounts
+WHERE id = ANY(@ids::uuid [])
+ORDER BY id
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: LockAccountsOfUser :many
+-- Lock every account of a user in id order, so that no debit is between its checks and its commit.
+SELECT id FROM accounts WHERE owner_user_id = @owner_user_id ORDER BY id FOR NO KEY UPDATE;
+
+-- name: ListSystemAccounts :many
+SELECT id, currency_code FROM accounts WHERE kind = 'SYSTEM_CASH' ORDER BY currency_code, id;
+
+-- name: InsertAccount :one
+INSERT INTO accounts (id, owner_user_id, display_name, currency_code)
+VALUES (@id, @owner_user_id, @display_name, @currency_code)
+RETURNING *;
+
+-- name: GetAccount :one
+SELECT * FROM accounts WHERE id = @id AND kind = 'CUSTOMER';
+
+-- name: ListAccounts :many
+-- Newest first, after the account named by the page token; of one owner or of everyone.
+SELECT * FROM accounts
+WHERE kind = 'CUSTOMER' AND id < @before_id
+ORDER BY id DESC
+LIMIT @page_size;
+
+-- name: ListAccountsOfUser :many
+SELECT * FROM accounts
+WHERE owner_user_id = @owner_user_id AND id < @before_id
+ORDER BY id DESC
+LIMIT @page_size;
+
+-- name: ListAccountIdsOfUser :many
+SELECT id FROM accounts WHERE owner_user_id = @owner_user_id ORDER BY id;
+
+-- name: ListExistingAccountIds :many
+-- Which of the ids are accounts, whoever has them locked.
+SELECT id FROM accounts WHERE id = ANY(@ids::uuid []);
+
+-- name: LockAccount :exec
+-- Wait for one account, holding no other.
+SELECT id FROM accounts WHERE id = @id FOR NO KEY UPDATE;

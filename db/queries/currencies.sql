@@ -1,0 +1,2 @@
+-- name: ListCurrencies :many
+SELECT * FROM currencies ORDER BY currency_code;

@@ -1,0 +1,124 @@
+-- name: ListUnbalancedCurrencies :many
+-- Currencies whose posted balances do not sum to zero.
+SELECT
+    currency_code AS subject,
+    0::bigint AS expected,
+    least(greatest(sum(posted_minor), -9223372036854775808), 9223372036854775807)::bigint AS actual
+FROM accounts
+GROUP BY currency_code
+HAVING sum(posted_minor) <> 0
+ORDER BY currency_code
+LIMIT @most;
+
+-- name: ListWrongBalances :many
+-- Accounts whose posted balance is not the sum of their entries.
+SELECT
+    accounts.id::text AS subject,
+    least(greatest(coalesce(booked.total, 0), -9223372036854775808), 9223372036854775807)::bigint AS expected,
+    accounts.posted_minor AS actual
+FROM accounts
+LEFT JOIN (
+    SELECT account_id, sum(amount_minor) AS total FROM entries GROUP BY account_id
+) AS booked ON accounts.id = booked.account_id
+WHERE accounts.posted_minor <> coalesce(booked.total, 0)
+ORDER BY accounts.id
+LIMIT @most;
+
+-- name: ListBrokenBalanceChains :many
+-- Accounts with an entry whose balance is not the one before plus its amount; the first of each.
+SELECT DISTINCT ON (chain.account_id)
+    chain.account_id::text AS subject,
+    (chain.balance_before_minor + chain.amount_minor)::bigint AS expected,
+    chain.balance_after_minor AS actual
+FROM (
+    SELECT
+        account_id,
+        sequence,
+        amount_minor,
+        balance_after_minor,
+        coalesce(lag(balance_after_minor) OVER (PARTITION BY account_id ORDER BY sequence), 0)::numeric
+            AS balance_before_minor
+    FROM entries
+) AS chain
+WHERE chain.balance_after_minor <> chain.balance_before_minor + chain.amount_minor
+ORDER BY chain.account_id, chain.sequence
+LIMIT @most;
+
+-- name: ListBrokenSequences :many
+-- Accounts whose entries are not numbered from 1 to the account's count.
+SELECT
+    accounts.id::text AS subject,
+    accounts.entry_count AS expected,
+    coalesce(booked.entry_count, 0)::bigint AS actual
+FROM accounts
+LEFT JOIN (
+    SELECT account_id, count(*) AS entry_count, max(sequence) AS last_sequence FROM entries GROUP BY account_id
+) AS booked ON accounts.id = booked.account_id
+WHERE
+    accounts.entry_count <> coalesce(booked.entry_count, 0)
+    OR coalesce(booked.last_sequence, 0) <> coalesce(booked.entry_count, 0)
+ORDER BY accounts.id
+LIMIT @most;
+
+-- name: ListBrokenTransfers :many
+-- Transfers that do not have exactly the two entries they name.
+SELECT
+    transfers.id::text AS subject,
+    2::bigint AS expected,
+    ((debit.account_id IS NOT NULL)::integer + (credit.account_id IS NOT NULL)::integer)::bigint AS actual
+FROM transfers
+LEFT JOIN entries AS debit
+    ON
+        transfers.source_account_id = debit.account_id
+        AND transfers.source_sequence = debit.sequence
+        AND transfers.id = debit.transfer_id
+        AND transfers.amount_minor = -debit.amount_minor
+LEFT JOIN entries AS credit
+    ON
+        transfers.destination_account_id = credit.account_id
+        AND transfers.destination_sequence = credit.sequence
+        AND transfers.id = credit.transfer_id
+        AND transfers.amount_minor = credit.amount_minor
+WHERE debit.account_id IS NULL OR credit.account_id IS NULL
+ORDER BY transfers.id
+LIMIT @most;
+
+-- name: ListOrphanEntries :many
+-- Transfers named by an entry that they do not name.
+SELECT
+    entries.transfer_id::text AS subject,
+    2::bigint AS expected,
+    (2 + count(*))::bigint AS actual
+FROM entries
+LEFT JOIN transfers
+    ON
+        entries.transfer_id = transfers.id
+        AND (
+            (transfers.source_account_id = entries.account_id AND transfers.source_sequence = entries.sequence)
+            OR (
+                transfers.destination_account_id = entries.account_id
+                AND transfers.destination_sequence = entries.sequence
+            )
+        )
+WHERE transfers.id IS NULL
+GROUP BY entries.transfer_id
+ORDER BY entries.transfer_id
+LIMIT @most;
+
+-- name: ListOverdrawnAccounts :many
+-- Customer accounts below their limit.
+SELECT
+    id::text AS subject,
+    (held_minor - overdraft_limit_minor)::bigint AS expected,
+    posted_minor AS actual
+FROM accounts
+WHERE kind = 'CUSTOMER' AND posted_minor < held_minor - overdraft_limit_minor
+ORDER BY id
+LIMIT @most;
+
+-- name: CountLedger :one
+SELECT
+    (SELECT count(*) FROM accounts)::bigint AS account_count,
+    (SELECT count(*) FROM transfers)::bigint AS transfer_count,
+    (SELECT count(*) FROM entries)::bigint AS entry_count,
+    now()::timestamptz AS snapshot_time;

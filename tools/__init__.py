@@ -1,0 +1,1 @@
+"""Build-time programs: they write gen/ and check the contract; nothing here runs in the service."""
