@@ -1,0 +1,59 @@
+"""Who may call what: one line per RPC. What is not listed is refused."""
+
+from dataclasses import dataclass
+
+from server.caller import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the interceptor checks before the handler runs.
+
+    Attributes:
+        public: No access token is needed.
+        roles: The caller must have one of these; empty: any signed-in user.
+        checked_by_ledger: Session, user and roles are read by the ledger under its locks, in the
+            transaction that moves the money, and so not before it.
+    """
+
+    public: bool = False
+    roles: frozenset[Role] = frozenset()
+    checked_by_ledger: bool = False
+
+
+PUBLIC = Access(public=True)
+SIGNED_IN = Access()
+MONEY = Access(checked_by_ledger=True)
+ADMIN = Access(roles=frozenset({Role.ADMIN}))
+STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
+
+ACCESS: dict[str, Access] = {
+    "/bank.v1.UserService/CreateUser": PUBLIC,
+    "/bank.v1.UserService/GetUser": SIGNED_IN,
+    "/bank.v1.UserService/ListUsers": STAFF,
+    "/bank.v1.UserService/UpdateUser": SIGNED_IN,
+    "/bank.v1.UserService/SetUserRoles": ADMIN,
+    "/bank.v1.UserService/DisableUser": ADMIN,
+    "/bank.v1.UserService/EnableUser": ADMIN,
+    "/bank.v1.UserService/VerifyEmail": PUBLIC,
+    "/bank.v1.UserService/ResendVerificationEmail": PUBLIC,
+    "/bank.v1.SessionService/CreateSession": PUBLIC,
+    "/bank.v1.SessionService/RefreshSession": PUBLIC,
+    "/bank.v1.SessionService/ListSessions": SIGNED_IN,
+    "/bank.v1.SessionService/RevokeSession": SIGNED_IN,
+    "/bank.v1.AccountService/CreateAccount": SIGNED_IN,
+    "/bank.v1.AccountService/GetAccount": SIGNED_IN,
+    "/bank.v1.AccountService/ListAccounts": SIGNED_IN,
+    "/bank.v1.AccountService/DepositFunds": MONEY,
+    "/bank.v1.AccountService/WithdrawFunds": MONEY,
+    "/bank.v1.AccountService/ListEntries": SIGNED_IN,
+    "/bank.v1.TransferService/CreateTransfer": MONEY,
+    "/bank.v1.TransferService/GetTransfer": SIGNED_IN,
+    "/bank.v1.TransferService/ListTransfers": SIGNED_IN,
+    "/bank.v1.LedgerService/VerifyLedger": ADMIN,
+    "/bank.v1.LedgerService/ListCurrencies": PUBLIC,
+    "/grpc.health.v1.Health/Check": PUBLIC,
+    "/grpc.health.v1.Health/Watch": PUBLIC,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": PUBLIC,
+}

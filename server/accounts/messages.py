@@ -1,0 +1,229 @@
+"""Accounts between the wire and the operations: requests to commands, rows to messages."""
+
+import json
+from uuid import UUID
+
+from bank.v1.account_service_pb2 import Account as AccountMessage
+from bank.v1.account_service_pb2 import (
+    CreateAccountRequest,
+    CreateAccountResponse,
+    DepositFundsRequest,
+    DepositFundsResponse,
+    GetAccountRequest,
+    GetAccountResponse,
+    ListAccountsRequest,
+    ListAccountsResponse,
+    ListEntriesRequest,
+    ListEntriesResponse,
+    WithdrawFundsRequest,
+    WithdrawFundsResponse,
+)
+from bankdb.models import Account, Entry
+from bankdb.transfers import GetTransferRow
+
+from server.accounts.opening import NewAccount
+from server.accounts.operations import Page
+from server.caller import Caller
+from server.ledger.movements import Kind, Movement, Posted, fingerprint_of
+from server.reference_data import ReferenceData
+from server.timestamps import to_proto
+from server.transfer_messages import render_entry, render_posted, render_stored
+from server.violations import DESCRIPTION_LENGTH_MAX, Violations
+
+CREATE_ACCOUNT = "bank.v1.AccountService/CreateAccount"
+DEPOSIT_FUNDS = "bank.v1.AccountService/DepositFunds"
+WITHDRAW_FUNDS = "bank.v1.AccountService/WithdrawFunds"
+DISPLAY_NAME_LENGTH_MAX = 100
+
+
+def parse_create_account(
+    request: CreateAccountRequest, caller: Caller, idempotency_key: str, reference: ReferenceData
+) -> NewAccount:
+    """Check all fields.
+
+    Raises:
+        InvalidRequest: With every violation.
+        UnknownCurrency: Nothing else is wrong.
+    """
+    check = Violations()
+    currency_code = check.currency("currency_code", request.currency_code, reference.currencies)
+    display_name = check.text("display_name", request.display_name, longest=DISPLAY_NAME_LENGTH_MAX)
+    request_id = check.request_id(request.request_id, idempotency_key)
+    owner_user_id = _owner(check, request.owner_user_id, caller) or caller.user_id
+    check.raise_if_any()
+    return NewAccount(
+        requester_user_id=caller.user_id,
+        request_id=request_id,
+        rpc=CREATE_ACCOUNT,
+        fingerprint=fingerprint_of(owner_user_id, currency_code, display_name),
+        owner_user_id=owner_user_id,
+        currency_code=currency_code,
+        display_name=display_name,
+    )
+
+
+def _owner(check: Violations, value: str, caller: Caller) -> UUID | None:
+    if not value:
+        return None
+    return caller.user_id if value == "me" else check.uuid("owner_user_id", value)
+
+
+def render_created(account: Account, replayed: bool) -> CreateAccountResponse:
+    """The answer to CreateAccount."""
+    return CreateAccountResponse(account=render_account(account), replayed=replayed)
+
+
+def render_account(account: Account) -> AccountMessage:
+    """An account, for who may see it."""
+    return AccountMessage(
+        id=str(account.id),
+        owner_user_id=str(account.owner_user_id),
+        display_name=account.display_name,
+        currency_code=account.currency_code,
+        state=f"ACCOUNT_STATE_{account.state}",
+        posted_minor=account.posted_minor,
+        held_minor=account.held_minor,
+        available_minor=account.posted_minor - account.held_minor + account.overdraft_limit_minor,
+        overdraft_limit_minor=account.overdraft_limit_minor,
+        metadata=json.loads(account.metadata),
+        version=account.version,
+        create_time=to_proto(account.create_time),
+        update_time=to_proto(account.update_time),
+    )
+
+
+def parse_get_account(request: GetAccountRequest) -> UUID:
+    """The id asked for.
+
+    Raises:
+        InvalidRequest: It is no UUID.
+    """
+    check = Violations()
+    account_id = check.uuid("account_id", request.account_id)
+    check.raise_if_any()
+    return account_id
+
+
+def render_got(account: Account) -> GetAccountResponse:
+    """The answer to GetAccount."""
+    return GetAccountResponse(account=render_account(account))
+
+
+def parse_list_accounts(request: ListAccountsRequest, caller: Caller) -> tuple[UUID | None, Page]:
+    """Whose accounts, and which page.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    owner_user_id = _owner(check, request.owner_user_id, caller)
+    page = Page(check.page_size(request.page_size), request.page_token)
+    check.raise_if_any()
+    return owner_user_id, page
+
+
+def render_listed(accounts: list[Account], next_page_token: str) -> ListAccountsResponse:
+    """The answer to ListAccounts."""
+    return ListAccountsResponse(
+        accounts=[render_account(account) for account in accounts], next_page_token=next_page_token
+    )
+
+
+def parse_deposit(
+    request: DepositFundsRequest,
+    caller: Caller,
+    idempotency_key: str,
+    reference: ReferenceData,
+) -> Movement:
+    """Check all fields; the source is one of the currency's cash accounts.
+
+    Raises:
+        InvalidRequest: With every violation.
+        UnknownCurrency: Nothing else is wrong.
+    """
+    return _parse_at_counter(request, caller, idempotency_key, reference, Kind.DEPOSIT)
+
+
+def parse_withdrawal(
+    request: WithdrawFundsRequest,
+    caller: Caller,
+    idempotency_key: str,
+    reference: ReferenceData,
+) -> Movement:
+    """Check all fields; the destination is one of the currency's cash accounts.
+
+    Raises:
+        InvalidRequest: With every violation.
+        UnknownCurrency: Nothing else is wrong.
+    """
+    return _parse_at_counter(request, caller, idempotency_key, reference, Kind.WITHDRAWAL)
+
+
+def _parse_at_counter(
+    request: DepositFundsRequest | WithdrawFundsRequest,
+    caller: Caller,
+    idempotency_key: str,
+    reference: ReferenceData,
+    kind: Kind,
+) -> Movement:
+    check = Violations()
+    account_id = check.uuid("account_id", request.account_id)
+    amount_minor = check.amount("amount_minor", request.amount_minor)
+    currency_code = check.currency("currency_code", request.currency_code, reference.currencies)
+    request_id = check.request_id(request.request_id, idempotency_key)
+    description = check.text("description", request.description, longest=DESCRIPTION_LENGTH_MAX)
+    check.raise_if_any()
+    cash_id = reference.cash_account(currency_code)
+    deposit = kind is Kind.DEPOSIT
+    return Movement(
+        kind=kind,
+        user_id=caller.user_id,
+        session_id=caller.session_id,
+        request_id=request_id,
+        rpc=DEPOSIT_FUNDS if deposit else WITHDRAW_FUNDS,
+        # Which cash account took its turn is no part of what was asked.
+        fingerprint=fingerprint_of(account_id, amount_minor, currency_code, description),
+        source_id=cash_id if deposit else account_id,
+        destination_id=account_id if deposit else cash_id,
+        amount_minor=amount_minor,
+        currency_code=currency_code,
+        description=description,
+    )
+
+
+def render_deposited(posted: Posted) -> DepositFundsResponse:
+    """The answer to the call that posted."""
+    return DepositFundsResponse(transfer=render_posted(posted))
+
+
+def render_deposit_replayed(row: GetTransferRow, caller: Caller) -> DepositFundsResponse:
+    """The answer to a repeated call."""
+    return DepositFundsResponse(transfer=render_stored(row, caller), replayed=True)
+
+
+def render_withdrawn(posted: Posted) -> WithdrawFundsResponse:
+    """The answer to the call that posted."""
+    return WithdrawFundsResponse(transfer=render_posted(posted))
+
+
+def render_withdrawal_replayed(row: GetTransferRow, caller: Caller) -> WithdrawFundsResponse:
+    """The answer to a repeated call."""
+    return WithdrawFundsResponse(transfer=render_stored(row, caller), replayed=True)
+
+
+def parse_list_entries(request: ListEntriesRequest) -> tuple[UUID, Page]:
+    """Which account, and which page.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    account_id = check.uuid("account_id", request.account_id)
+    page = Page(check.page_size(request.page_size), request.page_token)
+    check.raise_if_any()
+    return account_id, page
+
+
+def render_entries(entries: list[Entry], next_page_token: str) -> ListEntriesResponse:
+    """The answer to ListEntries."""
+    return ListEntriesResponse(entries=[render_entry(entry) for entry in entries], next_page_token=next_page_token)

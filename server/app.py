@@ -1,0 +1,198 @@
+"""Composition root: opens everything in order, serves, and closes in reverse."""
+
+import asyncio
+import contextlib
+
+import grpc
+import structlog
+from bank.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+    transfer_service_pb2,
+    transfer_service_pb2_grpc,
+    user_service_pb2,
+    user_service_pb2_grpc,
+)
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from server.access import ACCESS
+from server.accounts.operations import Accounts
+from server.accounts.rpc import AccountServicer
+from server.config import Settings
+from server.database import Database, open_pool
+from server.interceptor import CallInterceptor, unlisted
+from server.keys import Keys
+from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
+from server.ledger.rpc import LedgerServicer
+from server.page_token import PageTokens
+from server.passwords import PasswordPolicy, Passwords
+from server.reference_data import ReferenceData
+from server.sessions.callers import CallerStates
+from server.sessions.operations import Sessions
+from server.sessions.rpc import SessionServicer
+from server.tokens import AccessTokens, MailTokens
+from server.transfers.operations import TransferReader
+from server.transfers.rpc import TransferServicer
+from server.users.operations import Users
+from server.users.rpc import UserServicer
+
+SERVICES = [
+    service
+    for module in (
+        user_service_pb2,
+        session_service_pb2,
+        account_service_pb2,
+        transfer_service_pb2,
+        ledger_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+]
+LIVENESS = "liveness"
+"""Health service that only proves that the process answers; the empty name needs the database too."""
+MESSAGE_BYTES_MAX = 64 * 1024
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_connection_age_ms", 5 * 60 * 1000),
+    ("grpc.max_connection_age_grace_ms", 20 * 1000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+_HEALTH_INTERVAL_S = 0.5
+_HEALTH_TIMEOUT_S = 1.0
+_HEALTH_FAILURES_MAX = 2
+_DRAIN_S = 1.5
+"""What the gateway may need to see NOT_SERVING: two of its health intervals and a margin."""
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Event) -> None:
+    """Serve gRPC until `stop` is set, then finish the calls in flight.
+
+    A database that cannot be reached, at start or later, makes the health service say
+    NOT_SERVING; the process stays up and goes on when the database is back.
+
+    Args:
+        settings: As read from the environment.
+        keys: Of tokens and page tokens.
+        process: Number of this process; it listens on server_port + process.
+        stop: Set by a signal.
+
+    Raises:
+        RuntimeError: The port is in use, or an RPC has no line in server/access.py.
+    """
+    missing = unlisted((f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods), ACCESS)
+    if missing:
+        raise RuntimeError(f"server/access.py does not say who may call {', '.join(missing)}")
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port + process, addr=settings.server_host)
+    url = settings.database_url.get_secret_value()
+    database = Database(await open_pool(url, size=settings.read_pool_size))
+    ledger_pool = await open_pool(url, size=1 + settings.ledger_side_connections, settings=LEDGER_SETTINGS)
+    ledger = CommitQueue(ledger_pool, settings.ledger_side_connections)
+    reference = ReferenceData()
+    passwords = Passwords(settings.password_threads)
+    server, health_servicer = _build(settings, keys, database, ledger, reference, passwords)
+    address = f"{settings.server_host}:{settings.server_port + process}"
+    server.add_insecure_port(address)
+    await server.start()
+    _log.info("listening", address=address)
+    watch = asyncio.create_task(_watch_database(database, reference, health_servicer), name="database watch")
+    await stop.wait()
+    _log.info("stopping")
+    watch.cancel()
+    await _set_health(health_servicer, serving=False)
+    await asyncio.sleep(_DRAIN_S)
+    await server.stop(settings.shutdown_grace_s)
+    await ledger.close()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch
+    passwords.close()
+    await database.close()
+    await Database(ledger_pool).close()
+    _log.info("stopped")
+
+
+def _build(
+    settings: Settings,
+    keys: Keys,
+    database: Database,
+    ledger: CommitQueue,
+    reference: ReferenceData,
+    passwords: Passwords,
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    page_tokens = PageTokens(keys.page_token_key)
+    tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s)
+    accounts = Accounts(database, page_tokens)
+    transfers = TransferReader(database, page_tokens)
+    users = Users(database, passwords, MailTokens(keys.mail_token_key), page_tokens)
+    sessions = Sessions(
+        database,
+        passwords,
+        tokens,
+        page_tokens,
+        idle_ttl_s=settings.session_idle_ttl_s,
+        ttl_s=settings.session_ttl_s,
+    )
+    help_url = f"{settings.public_origin}/docs/errors.html"
+    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url)
+    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(users, PasswordPolicy()), server)
+    session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
+    account_service_pb2_grpc.add_AccountServiceServicer_to_server(
+        AccountServicer(accounts, ledger, transfers, reference), server
+    )
+    transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
+        TransferServicer(ledger, transfers, reference), server
+    )
+    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(database, reference), server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    if not settings.is_production:
+        reflection.enable_server_reflection(
+            [*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME], server
+        )
+    return server, health_servicer
+
+
+async def _watch_database(
+    database: Database, reference: ReferenceData, health_servicer: health.aio.HealthServicer
+) -> None:
+    """Keep the health service truthful; one lost probe in a row is forgiven."""
+    await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+    await _set_health(health_servicer, serving=False)
+    failures = _HEALTH_FAILURES_MAX
+    while True:
+        try:
+            async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+                if not reference.loaded:
+                    await reference.load(database)
+                else:
+                    async with database.connection() as connection:
+                        await connection.execute("SELECT")
+        except Exception as error:  # whatever it is, the database is of no use now
+            failures += 1
+            if failures == _HEALTH_FAILURES_MAX or failures % 20 == 0:
+                await _set_health(health_servicer, serving=False)
+                _log.warning("waiting for the database", cause=type(error).__name__)
+        else:
+            if failures >= _HEALTH_FAILURES_MAX:
+                await _set_health(health_servicer, serving=True)
+                _log.info("ready")
+            failures = 0
+        await asyncio.sleep(_HEALTH_INTERVAL_S)
+
+
+async def _set_health(health_servicer: health.aio.HealthServicer, *, serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", *(service.full_name for service in SERVICES)):
+        await health_servicer.set(name, status)

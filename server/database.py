@@ -1,0 +1,138 @@
+"""PostgreSQL: how connections are opened, bounded, given back and, when lost, reported."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from server.errors import BankError, Contended, DatabaseUnavailable
+
+Connection = asyncpg.Connection | PoolConnectionProxy
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_S = 3.0
+ACQUIRE_TIMEOUT_S = 1.0
+RELEASE_TIMEOUT_S = 1.0
+STATEMENT_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 2.0
+TRIES_MAX = 3
+
+# Bad luck against other transactions: the same work may succeed at once.
+SERIALIZATION_ERRORS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+# The server, or the way to it, is gone or has no room; TimeoutError is ours, see `connection`.
+CONNECTION_ERRORS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+# A statement was cut off, by the server's limit or by ours.
+TIMEOUT_ERRORS = (TimeoutError, asyncpg.QueryCanceledError)
+
+
+async def open_pool(url: str, *, size: int, settings: dict[str, str] | None = None) -> asyncpg.Pool:
+    """Open a pool whose connections act as the role bank_app.
+
+    Args:
+        url: PostgreSQL URL of a login that is bank_app or may become it.
+        size: Most connections at once; they are opened when needed, so the server may be away now.
+        settings: Server settings on top of the timeouts.
+    """
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=STATEMENT_TIMEOUT_S + 1,
+        max_inactive_connection_lifetime=0,
+        # Nothing here outlives its transaction, so a connection needs no clean-up between users.
+        reset=_keep,
+        server_settings={
+            "role": "bank_app",
+            "application_name": "transactions",
+            "jit": "off",
+            "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+            "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+            "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT_S}s",
+            **(settings or {}),
+        },
+    )
+
+
+async def _keep(_: Connection) -> None:
+    return None
+
+
+class Database:
+    """The connections that everything but the posting of money shares."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection for single statements.
+
+        A connection whose statement was cut off is ended, not given back: the server may still be
+        busy with it, or be frozen, and waiting for it would hold the caller.
+
+        Raises:
+            DatabaseUnavailable: No connection was free within ACQUIRE_TIMEOUT_S.
+        """
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        try:
+            yield connection
+        except (asyncio.CancelledError, TimeoutError):
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
+
+    async def transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run `work` in one READ COMMITTED transaction, up to three times if it loses to others.
+
+        Args:
+            work: Does everything on the connection it is given and nothing outside the database:
+                it may run again. It must let database errors pass: one that is caught inside
+                turns the commit into a rollback without a word.
+
+        Returns:
+            What `work` returned in the run that was committed.
+        """
+        for tries_left in range(TRIES_MAX - 1, -1, -1):
+            try:
+                async with self.connection() as connection, connection.transaction():
+                    return await work(connection)
+            except SERIALIZATION_ERRORS:
+                if tries_left == 0:
+                    raise
+                await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads tries, keeps no secret
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close every connection, the lent ones after they are given back."""
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+
+def as_bank_error(error: Exception) -> BankError | None:
+    """The expected failure that a driver error stands for; None if it is a defect of ours."""
+    if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):
+        return Contended()
+    if isinstance(error, CONNECTION_ERRORS):
+        return DatabaseUnavailable()
+    return None

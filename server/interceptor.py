@@ -1,0 +1,206 @@
+"""The one interceptor: decodes, admits, calls, turns failures into status, logs and measures.
+
+One instead of a chain, because each link costs every call; see docs/decisions/0001.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from server.access import Access
+from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_origin
+from server.database import TIMEOUT_ERRORS, as_bank_error
+from server.error_status import code_of, plain_status, status_of
+from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
+from server.metrics import RPC_SECONDS
+
+DEADLINE_S = 15.0
+"""How long a call without a deadline of its own may take."""
+_USER_AGENT_LENGTH_MAX = 200
+_TRACE_ID_LENGTH_MAX = 64
+
+_metadata: ContextVar[dict[str, str]] = ContextVar("metadata")
+_log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the checker only
+Behavior = Callable[[Any, Context], Awaitable[Any]]
+
+
+class TokenVerifier(Protocol):
+    """Proves who an access token was issued to."""
+
+    def verify(self, token: str) -> "VerifiedToken":
+        """Raises Unauthenticated."""
+
+
+class VerifiedToken(Protocol):
+    """What an access token proves."""
+
+    @property
+    def user_id(self) -> UUID: ...
+
+    @property
+    def session_id(self) -> UUID: ...
+
+
+class CallerReader(Protocol):
+    """Tells whether a session is still in force, and the roles of its user."""
+
+    async def read(self, session_id: UUID, user_id: UUID) -> Caller:
+        """Raises SessionRevoked, Unauthenticated."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every RPC of the server.
+
+    Args:
+        access: Who may call what; an RPC that is not listed is refused.
+        tokens: Verifies access tokens.
+        callers: Reads sessions and roles for RPCs that the ledger does not check.
+        help_url: Page that describes the reasons of refusals.
+    """
+
+    def __init__(self, access: dict[str, Access], tokens: TokenVerifier, callers: CallerReader, help_url: str) -> None:
+        self._access = access
+        self._tokens = tokens
+        self._callers = callers
+        self._help_url = help_url
+        self._wrapped: dict[str, MethodHandler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["MethodHandler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "MethodHandler | None":
+        """Return the wrapped handler of the called method; it runs in the same task."""
+        _metadata.set(dict(handler_call_details.invocation_metadata))  # type: ignore[arg-type]  # pairs of strings
+        method: str = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
+        if handler.unary_unary is None:
+            # Health and reflection streams, which bring their own handling; nothing of ours streams.
+            return handler
+        access = self._access.get(method)
+        quiet = method.startswith("/grpc.health.")  # asked for twice a second by every gateway
+        behavior: Behavior = handler.unary_unary  # type: ignore[assignment]  # typed as if synchronous
+        deserialize: Callable[[bytes], Any] = handler.request_deserializer  # type: ignore[assignment]
+        # The label children are looked up once, not per call.
+        seconds_ok = RPC_SECONDS.labels(method[1:], "OK")
+
+        async def call(raw: bytes, context: Context) -> Any:  # noqa: ANN401 - any response message
+            started = perf_counter()
+            code, error_status, caller = "OK", None, None
+            try:
+                async with asyncio.timeout(DEADLINE_S if context.time_remaining() is None else None):
+                    caller = await self._admit(access, _metadata.get())
+                    return await behavior(_decode(deserialize, raw), context)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception as error:  # turned into a status below
+                code, error_status = self._describe(method, error)
+            finally:
+                duration = perf_counter() - started
+                if code == "OK":
+                    seconds_ok.observe(duration)
+                else:
+                    RPC_SECONDS.labels(method[1:], code).observe(duration)
+                if not quiet or code != "OK":
+                    _log_call(method, code, error_status, caller, duration)
+            return await context.abort_with_status(rpc_status.to_status(error_status))
+
+        return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
+
+    async def _admit(self, access: Access | None, metadata: dict[str, str]) -> Caller | None:
+        """Prove who calls and that they may; leaves what the handlers read about the call."""
+        if access is None:
+            raise Forbidden("this RPC may not be called")
+        set_idempotency_key(metadata.get("idempotency-key", ""))
+        set_origin(
+            Origin(
+                client_address=metadata.get("x-envoy-external-address") or _last(metadata.get("x-forwarded-for", "")),
+                user_agent=metadata.get("user-agent", "")[:_USER_AGENT_LENGTH_MAX],
+            )
+        )
+        if access.public:
+            return None
+        authorization = metadata.get("authorization", "")
+        if authorization[:7].lower() != "bearer ":
+            raise Unauthenticated
+        verified = self._tokens.verify(authorization[7:])
+        if access.checked_by_ledger:
+            caller = Caller(verified.user_id, verified.session_id)
+        else:
+            caller = await self._callers.read(verified.session_id, verified.user_id)
+            if access.roles and access.roles.isdisjoint(caller.roles):
+                raise Forbidden
+        set_caller(caller)
+        return caller
+
+    def _describe(self, method: str, error: Exception) -> tuple[str, Status]:
+        """Code name and full status of a failure; defects are logged with their traceback here."""
+        trace_id = _trace_id()
+        if isinstance(error, TIMEOUT_ERRORS):
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            return code.name, plain_status(
+                code, "DEADLINE_EXCEEDED", "the call took too long: send the same call again", trace_id
+            )
+        expected = error if isinstance(error, BankError) else as_bank_error(error)
+        if expected is None:
+            _log.error("defect", rpc_method=method[1:], trace_id=trace_id, exc_info=error)
+            code = grpc.StatusCode.INTERNAL
+            return code.name, plain_status(code, "INTERNAL", "internal error: tell the operator the trace id", trace_id)
+        return code_of(expected).name, status_of(expected, trace_id, self._help_url)
+
+
+def _decode(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: ANN401 - any request message
+    try:
+        return deserialize(raw)
+    except (DecodeError, ValueError):
+        raise InvalidRequest([FieldViolation("", "the message cannot be decoded")]) from None
+
+
+def _trace_id() -> str:
+    """The id under which gateway and server log this call; made here for calls past the gateway."""
+    metadata = _metadata.get()
+    return metadata.setdefault("x-request-id", os.urandom(16).hex())[:_TRACE_ID_LENGTH_MAX]
+
+
+def _last(forwarded_for: str) -> str:
+    """The address the nearest proxy saw; those before it are the client's own claims."""
+    return forwarded_for.rpartition(",")[2].strip()
+
+
+def _log_call(method: str, code: str, status: Status | None, caller: Caller | None, duration_s: float) -> None:
+    _log.info(
+        "call",
+        rpc_method=method[1:],
+        code=code,
+        message=status.message if status else None,
+        user_id=str(caller.user_id) if caller else None,
+        trace_id=_metadata.get().get("x-request-id"),
+        duration_ms=round(duration_s * 1000, 2),
+    )
+
+
+def unlisted(methods: Iterable[str], access: dict[str, Access]) -> list[str]:
+    """Methods that nobody has said who may call."""
+    return sorted(set(methods) - access.keys())

@@ -1,0 +1,31 @@
+"""What server and worker agree on: names and payloads of jobs, and how they are written."""
+
+import json
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Job(StrEnum):
+    """Jobs by name, as stored in outbox.job."""
+
+    OPEN_FIRST_ACCOUNT = "open_first_account"
+    """Payload: user_id."""
+    SEND_VERIFICATION_EMAIL = "send_verification_email"
+    """Payload: user_id. The outbox id is the id of the mail token."""
+
+
+def payload(**ids: UUID) -> str:
+    """The JSON payload of a job: ids only, never a secret."""
+    return json.dumps({name: str(value) for name, value in ids.items()})
+
+
+def encode(job: dict[str, Any]) -> bytes:
+    """Write what arq stores in Redis; anything JSON does not know becomes text."""
+    return json.dumps(job, default=str).encode()
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    """Read what arq stored in Redis."""
+    decoded: dict[str, Any] = json.loads(raw)
+    return decoded

@@ -1,0 +1,29 @@
+"""Transfer ids: UUIDv7 (RFC 9562) that sort by the time of posting, also within a millisecond."""
+
+import os
+from datetime import UTC, datetime
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION = 0x7 << 76
+_VARIANT = 0b10 << 62
+
+
+def transfer_id(create_time: datetime, ordinal: int) -> UUID:
+    """Id of the transfer posted at `create_time` as number `ordinal` of its batch.
+
+    The fraction of the millisecond fills the 12 bits after the version (RFC 9562, method 3), the
+    ordinal the 12 after the variant; 50 bits are random.
+    """
+    since = create_time - _EPOCH
+    milliseconds = (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
+    fraction = (since.microseconds % 1000) * 4096 // 1000
+    random = int.from_bytes(os.urandom(7), "big") & ((1 << 50) - 1)
+    return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | (ordinal & 0xFFF) << 50 | random)
+
+
+def first_id_at(instant: datetime) -> UUID:
+    """The lowest id that a transfer posted at `instant` or later can have."""
+    since = instant - _EPOCH
+    milliseconds = (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
+    return UUID(int=max(0, milliseconds) << 80)

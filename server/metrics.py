@@ -1,0 +1,25 @@
+"""What is measured, by its Prometheus name; durations in seconds."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+# Named after OpenTelemetry's semantic conventions for RPC, rpc.server.call.duration.
+RPC_SECONDS = Histogram(
+    "rpc_server_call_duration_seconds",
+    "Time from the arrival of a call to its last byte.",
+    ["rpc_method", "rpc_response_status_code"],
+    buckets=_SECONDS,
+)
+LEDGER_BATCH_SIZE = Histogram(
+    "ledger_batch_size",
+    "Movements that were posted in one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 256, 500, 1000),
+)
+LEDGER_COMMIT_SECONDS = Histogram(
+    "ledger_commit_seconds", "Time of one transaction of the ledger, locks included.", buckets=_SECONDS
+)
+LEDGER_WAITING = Gauge("ledger_waiting_movements", "Movements that wait to be posted.")
+LEDGER_RETRIES = Counter("ledger_retries", "Batches that were run again.", ["cause"])
+LEDGER_REFUSALS = Counter("ledger_refusals", "Movements that a rule refused.", ["reason"])
+LEDGER_DEFECTS = Counter("ledger_defects", "Movements that failed alone for no known reason.")

@@ -1,0 +1,171 @@
+"""What can be done with transfers."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from bankdb import accounts as account_queries
+from bankdb import entries as entry_queries
+from bankdb import transfers as transfer_queries
+from bankdb.models import Entry, Transfer
+from bankdb.transfers import GetTransferRow, ListTransfersOfAccountsRow
+
+from server.caller import Caller
+from server.database import Connection, Database
+from server.errors import NotFound
+from server.ledger.transfer_ids import first_id_at
+from server.page_token import PageTokens
+from server.timestamps import LATEST
+
+_LAST_ID = UUID(int=(1 << 128) - 1)
+_SEQUENCE_MAX = 2**63 - 1
+
+Rows = list[Transfer] | list[ListTransfersOfAccountsRow]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFilter:
+    """What ListTransfers is asked for.
+
+    Attributes:
+        account_id: Only this account's; None: of all accounts the caller may see.
+        start_time: First instant of the range.
+        end_time: First instant after the range.
+        kind: As stored; None: any.
+        reference: The caller's own; None: any.
+    """
+
+    account_id: UUID | None
+    start_time: datetime
+    end_time: datetime
+    kind: str | None
+    reference: str | None
+    page_size: int
+    page_token: str
+
+    def scope(self, caller: Caller) -> tuple[str, ...]:
+        """What a page token of this list is bound to."""
+        filters = (self.account_id, self.start_time, self.end_time, self.kind, self.reference)
+        return ("transfers", str(caller.user_id), *(str(value) for value in filters))
+
+
+class TransferReader:
+    """Reads transfers as far as a caller may see them."""
+
+    def __init__(self, database: Database, page_tokens: PageTokens) -> None:
+        self._database = database
+        self._page_tokens = page_tokens
+
+    async def get(self, transfer_id: UUID, caller: Caller) -> GetTransferRow:
+        """One transfer.
+
+        Raises:
+            NotFound: Absent, or the caller is no party to it, banker or admin.
+        """
+        async with self._database.connection() as connection:
+            row = await transfer_queries.get_transfer(connection, id=transfer_id)
+        if row is None or not (
+            caller.reads_everything or caller.user_id in (row.source_user_id, row.destination_user_id)
+        ):
+            raise NotFound("transfer", transfer_id)
+        return row
+
+    async def replayed(self, transfer_id: UUID, caller: Caller) -> tuple[GetTransferRow, list[Entry]]:
+        """A transfer that the caller made, and the caller's own entries of it."""
+        async with self._database.connection() as connection:
+            row = await transfer_queries.get_transfer(connection, id=transfer_id)
+            assert row is not None  # its request row was written with it
+            entries = await entry_queries.list_entries_of_transfer(
+                connection, transfer_id=transfer_id, owner_user_id=caller.user_id
+            )
+        return row, entries
+
+    async def page(self, wanted: TransferFilter, caller: Caller) -> tuple[Rows, str]:
+        """One page, newest first, and the token of the next.
+
+        Raises:
+            InvalidPageToken: Not of this list, filter and caller.
+            NotFound: The account is not the caller's to see.
+        """
+        scope = wanted.scope(caller)
+        position = self._page_tokens.read(scope, wanted.page_token)
+        async with self._database.connection() as connection:
+            if wanted.account_id is not None:
+                await self._check_account(connection, wanted.account_id, caller)
+            if wanted.reference is not None:
+                return await self._by_reference(connection, wanted, caller), ""
+            if wanted.account_id is None and caller.reads_everything:
+                return await self._everyones(connection, wanted, scope, position)
+            account_ids = (
+                [wanted.account_id]
+                if wanted.account_id is not None
+                else await account_queries.list_account_ids_of_user(connection, owner_user_id=caller.user_id)
+            )
+            return await self._of_accounts(connection, wanted, account_ids, scope, position)
+
+    @staticmethod
+    async def _check_account(connection: Connection, account_id: UUID, caller: Caller) -> None:
+        account = await account_queries.get_account(connection, id=account_id)
+        if account is None or not (caller.reads_everything or account.owner_user_id == caller.user_id):
+            raise NotFound("account", account_id)
+
+    @staticmethod
+    async def _by_reference(connection: Connection, wanted: TransferFilter, caller: Caller) -> list[Transfer]:
+        assert wanted.reference is not None  # the caller of this has looked
+        row = await transfer_queries.get_transfer_by_reference(
+            connection, initiator_user_id=caller.user_id, ref=wanted.reference
+        )
+        fits = (
+            row is not None
+            and wanted.start_time <= row.create_time < wanted.end_time
+            and wanted.kind in (None, row.kind)
+            and wanted.account_id in (None, row.source_account_id, row.destination_account_id)
+        )
+        return [row] if row is not None and fits else []
+
+    async def _everyones(
+        self, connection: Connection, wanted: TransferFilter, scope: tuple[str, ...], position: list[str] | None
+    ) -> tuple[list[Transfer], str]:
+        rows = await transfer_queries.list_all_transfers(
+            connection,
+            before_id=UUID(position[0]) if position else _LAST_ID,
+            first_id=first_id_at(wanted.start_time),
+            start_time=wanted.start_time,
+            end_time=wanted.end_time,
+            kind=wanted.kind,
+            page_size=wanted.page_size + 1,
+        )
+        if len(rows) <= wanted.page_size:
+            return rows, ""
+        rows = rows[: wanted.page_size]
+        return rows, self._page_tokens.make(scope, [str(rows[-1].id)])
+
+    async def _of_accounts(
+        self,
+        connection: Connection,
+        wanted: TransferFilter,
+        account_ids: list[UUID],
+        scope: tuple[str, ...],
+        position: list[str] | None,
+    ) -> tuple[list[ListTransfersOfAccountsRow], str]:
+        before = (LATEST, _LAST_ID, _SEQUENCE_MAX)
+        if position is not None:
+            before = (datetime.fromisoformat(position[0]), UUID(position[1]), int(position[2]))
+        rows = await transfer_queries.list_transfers_of_accounts(
+            connection,
+            account_ids=account_ids,
+            start_time=wanted.start_time,
+            # Entries of the very instant of the position may still follow it.
+            end_time=min(wanted.end_time, before[0] + timedelta(microseconds=1) if position else LATEST),
+            before_time=before[0],
+            before_account_id=before[1],
+            before_sequence=before[2],
+            kind=wanted.kind,
+            page_size=wanted.page_size + 1,
+        )
+        if len(rows) <= wanted.page_size:
+            return rows, ""
+        rows = rows[: wanted.page_size]
+        last = rows[-1]
+        token = [last.create_time.isoformat(), str(last.listed_account_id), str(last.listed_sequence)]
+        return rows, self._page_tokens.make(scope, token)

@@ -1,0 +1,130 @@
+"""Requests of UserService to commands, users to protobuf."""
+
+import re
+from uuid import UUID
+
+from bank.v1 import user_service_pb2 as pb
+from bankdb.models import User
+
+from server.caller import Caller, Role
+from server.passwords import PasswordPolicy
+from server.timestamps import to_proto
+from server.users.operations import NewUser, ProfileChange
+from server.violations import Violations
+
+FULL_NAME_LENGTH_MAX = 100
+EMAIL_LENGTH_MAX = 254
+EMAIL_LOCAL_LENGTH_MAX = 64
+
+_USERNAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
+# The dot-atom of RFC 5322 and a domain name: nothing that a mail header or a mail program reads as
+# anything but one plain address. Other scripts come as their ASCII form (xn--…).
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+(?![0-9]+$){_LABEL})")
+
+_ROLES = {getattr(pb, f"ROLE_{role}"): role for role in Role}
+
+
+def parse_create_user(request: pb.CreateUserRequest, policy: PasswordPolicy) -> NewUser:
+    """Check a sign-up; all violations at once."""
+    check = Violations()
+    username = _username(check, request.username)
+    violation = policy.violation(request.password, username)
+    if violation is not None:
+        check.add("password", violation)
+    command = NewUser(
+        username=username,
+        password=request.password,
+        full_name=_full_name(check, "full_name", request.full_name),
+        email=_email(check, "email", request.email),
+    )
+    check.raise_if_any()
+    return command
+
+
+def parse_user_id(request: pb.GetUserRequest | pb.DisableUserRequest | pb.EnableUserRequest, caller: Caller) -> UUID:
+    """The user asked for; `me` is the caller."""
+    check = Violations()
+    user_id = _user_id(check, "user_id", request.user_id, caller)
+    check.raise_if_any()
+    return user_id
+
+
+def parse_list_users(request: pb.ListUsersRequest) -> tuple[int, str]:
+    """Size and token of the page."""
+    check = Violations()
+    page_size = check.page_size(request.page_size)
+    check.raise_if_any()
+    return page_size, request.page_token
+
+
+def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UUID, ProfileChange]:
+    """Whose profile to change, and how; fields that the mask does not name are not looked at."""
+    check = Violations()
+    user_id = _user_id(check, "user.id", request.user.id, caller)
+    named = check.update_mask(request.update_mask.paths, ("full_name", "email"))
+    change = ProfileChange(
+        full_name=_full_name(check, "user.full_name", request.user.full_name) if "full_name" in named else None,
+        email=_email(check, "user.email", request.user.email) if "email" in named else None,
+    )
+    check.raise_if_any()
+    return user_id, change
+
+
+def parse_set_user_roles(request: pb.SetUserRolesRequest, caller: Caller) -> tuple[UUID, frozenset[Role]]:
+    """Whose roles to replace, and by which; ROLE_DEPOSITOR is added."""
+    check = Violations()
+    user_id = _user_id(check, "user_id", request.user_id, caller)
+    for number, role in enumerate(request.roles):
+        if role not in _ROLES:
+            check.add(f"roles[{number}]", "must be one of the named roles, not ROLE_UNSPECIFIED")
+    check.raise_if_any()
+    return user_id, frozenset({Role.DEPOSITOR, *(_ROLES[role] for role in request.roles)})
+
+
+def parse_resend_verification_email(request: pb.ResendVerificationEmailRequest) -> str:
+    """The address to write to."""
+    check = Violations()
+    email = _email(check, "email", request.email)
+    check.raise_if_any()
+    return email
+
+
+def render_user(user: User) -> pb.User:
+    """A user as everybody who may read them sees them."""
+    return pb.User(
+        id=str(user.id),
+        username=user.username,
+        full_name=user.full_name,
+        email=user.email,
+        email_verified=user.email_verified,
+        roles=[number for number, role in _ROLES.items() if role in user.roles],
+        disabled=user.disabled,
+        create_time=to_proto(user.create_time),
+    )
+
+
+def _user_id(check: Violations, field: str, value: str, caller: Caller) -> UUID:
+    return caller.user_id if value == "me" else check.uuid(field, value)
+
+
+def _username(check: Violations, value: str) -> str:
+    # Only ASCII is folded: other scripts have letters whose lower case looks like one of ours.
+    folded = value.lower() if value.isascii() else ""
+    if _USERNAME.fullmatch(folded):
+        return folded
+    check.add("username", "must have 3 to 32 of a-z, 0-9, _ and -, the first of them a letter")
+    return ""
+
+
+def _full_name(check: Violations, field: str, value: str) -> str:
+    return check.text(field, value.strip(), longest=FULL_NAME_LENGTH_MAX, shortest=1)
+
+
+def _email(check: Violations, field: str, value: str) -> str:
+    match = _EMAIL.fullmatch(value) if len(value) <= EMAIL_LENGTH_MAX else None
+    if match is None or len(match[1]) > EMAIL_LOCAL_LENGTH_MAX:
+        check.add(field, "must be one address such as alice@example.com, at most 254 characters, without a name")
+        return ""
+    return f"{match[1]}@{match[2].lower()}"

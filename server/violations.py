@@ -1,0 +1,133 @@
+"""Checking of request fields: collects everything that is wrong, to be told at once."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from server.errors import FieldViolation, InvalidRequest, UnknownCurrency
+
+AMOUNT_MINOR_MAX = 10**17
+DESCRIPTION_LENGTH_MAX = 200
+REFERENCE_LENGTH_MAX = 64
+METADATA_KEYS_MAX = 20
+METADATA_BYTES_MAX = 1024
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 200
+
+NIL = UUID(int=0)
+_CURRENCY = re.compile(r"[A-Z]{3}")
+# Controls, surrogates, and marks that turn the reading direction: they make a text look like
+# another one. Tabs and line ends are controls too.
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+_REFUSED_CHARACTERS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
+
+
+class Violations:
+    """Collects the violations of one request.
+
+    Each check returns the parsed value, or a harmless stand-in after noting a violation; call
+    `raise_if_any` before using what the checks returned.
+    """
+
+    def __init__(self) -> None:
+        self._violations: list[FieldViolation] = []
+        self._unknown_currency: UnknownCurrency | None = None
+
+    def add(self, field: str, description: str) -> None:
+        """Note that `field` is wrong and what would be right."""
+        self._violations.append(FieldViolation(field, description))
+
+    def uuid(self, field: str, value: str) -> UUID:
+        """A UUID in the 36-character form, any case."""
+        try:
+            if len(value) == 36:
+                return UUID(value)
+        except ValueError:
+            pass
+        self.add(field, "must be a UUID such as 018f6b3e-5a1c-7c3d-9a57-0242ac120002")
+        return NIL
+
+    def request_id(self, value: str, idempotency_key: str) -> UUID:
+        """The request id from the field, or from the header `Idempotency-Key`."""
+        if value and idempotency_key and value.lower() != idempotency_key.lower():
+            self.add("request_id", "differs from the header Idempotency-Key: send one of them")
+            return NIL
+        return self.uuid("request_id", value or idempotency_key)
+
+    def amount(self, field: str, value: int) -> int:
+        """An amount in minor units, 1 to 10^17."""
+        if not 1 <= value <= AMOUNT_MINOR_MAX:
+            self.add(field, "must be 1 to 100000000000000000 minor units")
+        return value
+
+    def currency(self, field: str, value: str, known: Mapping[str, object]) -> str:
+        """A code among `known`; UnknownCurrency is raised if nothing else is wrong."""
+        if not value:
+            self.add(field, "must be an ISO 4217 code such as USD")
+        elif not _CURRENCY.fullmatch(value) or value not in known:
+            self._unknown_currency = UnknownCurrency(value)
+        return value
+
+    def text(self, field: str, value: str, *, longest: int, shortest: int = 0) -> str:
+        """Text without control characters, in Unicode's composed form; lengths in characters.
+
+        See Unicode Standard Annex 15 for the form (NFC).
+        """
+        if value.isascii() and value.isprintable():
+            composed = value
+        else:
+            composed = unicodedata.normalize("NFC", value)
+            if any(c in _REFUSED_CHARACTERS or unicodedata.category(c) in _REFUSED_CATEGORIES for c in composed):
+                self.add(field, "must not contain control or direction characters")
+                return ""
+        if not shortest <= len(composed) <= longest:
+            self.add(field, f"must have {shortest} to {longest} characters")
+            return ""
+        return composed
+
+    def metadata(self, field: str, value: Mapping[str, str]) -> dict[str, str]:
+        """Labels: at most 20 keys, 1 KiB of keys and values in UTF-8 altogether."""
+        if not value:
+            return {}
+        if len(value) > METADATA_KEYS_MAX:
+            self.add(field, f"must have at most {METADATA_KEYS_MAX} keys")
+            return {}
+        if sum(len(key.encode()) + len(text.encode()) for key, text in value.items()) > METADATA_BYTES_MAX:
+            self.add(field, f"must have at most {METADATA_BYTES_MAX} bytes of keys and values")
+            return {}
+        return {
+            self.text(field, key, longest=METADATA_BYTES_MAX, shortest=1): self.text(
+                field, text, longest=METADATA_BYTES_MAX
+            )
+            for key, text in value.items()
+        }
+
+    def page_size(self, value: int) -> int:
+        """How many rows a page has: 0 is the default, more than the cap is the cap."""
+        if value < 0:
+            self.add("page_size", "must not be negative")
+        return min(value or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+
+    def update_mask(self, paths: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
+        """Which fields to change: at least one, each of them allowed and named once."""
+        named = list(paths)
+        allowed = sorted(allowed)
+        if not named:
+            self.add("update_mask", f"must name what to change, of: {', '.join(allowed)}")
+        elif len(set(named)) != len(named) or not set(named) <= set(allowed):
+            self.add("update_mask", f"may name each of these once: {', '.join(allowed)}")
+        return frozenset(named) & frozenset(allowed)
+
+    def raise_if_any(self) -> None:
+        """End the check.
+
+        Raises:
+            InvalidRequest: With all violations, in the order they were found.
+            UnknownCurrency: The currency was the only thing wrong.
+        """
+        unknown = self._unknown_currency
+        if self._violations:
+            raise InvalidRequest([*self._violations, *(unknown.violations if unknown else ())])
+        if unknown is not None:
+            raise unknown
