@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import asyncpg
@@ -94,7 +94,8 @@ class Database:
         try:
             yield connection
         except (asyncio.CancelledError, TimeoutError):
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # it was lost already
+                connection.terminate()
             raise
         finally:
             await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)

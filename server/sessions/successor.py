@@ -27,10 +27,10 @@ def seal(successor: str, presented: str) -> bytes:
 
 
 def unseal(ciphertext: bytes, presented: str) -> str | None:
-    """The successor; None if it was sealed for another token."""
+    """The successor; None if this was not sealed for the presented token."""
     try:
         return _cipher(presented).decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], None).decode()
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         return None
 
 

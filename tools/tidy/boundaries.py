@@ -37,7 +37,7 @@ BOUNDARIES = (
         "server/*",
         ("server.app",),
         "only the entry point sees everything",
-        but=("server/__main__.py", "server/processes.py"),
+        but=("server/__main__.py",),
     ),
     Boundary(
         "server/*",
@@ -95,7 +95,6 @@ BOUNDARIES = (
             "server.keys",
             "server.logs",
             "server.tokens",
-            "server.metrics",
             "server.ledger",
             "server.accounts.opening",
         ),
