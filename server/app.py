@@ -57,7 +57,7 @@ LIVENESS = "liveness"
 """Health service that only proves that the process answers; the empty name needs the database too."""
 MESSAGE_BYTES_MAX = 64 * 1024
 
-_OPTIONS = (
+OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -145,7 +145,7 @@ def _build(
     )
     help_url = f"{settings.public_origin}/docs/errors.html"
     interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url)
-    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(users, PasswordPolicy()), server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(

@@ -24,8 +24,8 @@ from server.error_status import code_of, plain_status, status_of
 from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
 from server.metrics import RPC_SECONDS
 
-DEADLINE_S = 15.0
-"""How long a call without a deadline of its own may take."""
+_ANSWER_S = 0.05
+"""Left before the caller's deadline for telling them, with details, that it was missed."""
 _USER_AGENT_LENGTH_MAX = 200
 _TRACE_ID_LENGTH_MAX = 64
 
@@ -109,7 +109,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             started = perf_counter()
             code, error_status, caller = "OK", None, None
             try:
-                async with asyncio.timeout(DEADLINE_S if context.time_remaining() is None else None):
+                async with asyncio.timeout(_time_limit_s(access, context)):
                     caller = await self._admit(access, _metadata.get())
                     return await behavior(_decode(deserialize, raw), context)
             except asyncio.CancelledError:
@@ -136,7 +136,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         set_idempotency_key(metadata.get("idempotency-key", ""))
         set_origin(
             Origin(
-                client_address=metadata.get("x-envoy-external-address") or _last(metadata.get("x-forwarded-for", "")),
+                client_address=metadata.get("x-envoy-external-address", ""),
                 user_agent=metadata.get("user-agent", "")[:_USER_AGENT_LENGTH_MAX],
             )
         )
@@ -184,9 +184,11 @@ def _trace_id() -> str:
     return metadata.setdefault("x-request-id", os.urandom(16).hex())[:_TRACE_ID_LENGTH_MAX]
 
 
-def _last(forwarded_for: str) -> str:
-    """The address the nearest proxy saw; those before it are the client's own claims."""
-    return forwarded_for.rpartition(",")[2].strip()
+def _time_limit_s(access: Access | None, context: Context) -> float:
+    """The RPC's own limit, or the caller's deadline if that is nearer."""
+    limit_s = access.deadline_s if access else 0.0
+    remaining_s: float | None = context.time_remaining()
+    return limit_s if remaining_s is None else min(limit_s, max(0.0, remaining_s - _ANSWER_S))
 
 
 def _log_call(method: str, code: str, status: Status | None, caller: Caller | None, duration_s: float) -> None:

@@ -4,9 +4,17 @@ import base64
 import binascii
 import hmac
 import json
+from collections.abc import Callable
 from hashlib import sha256
+from typing import TypeVar
+from uuid import UUID
 
 from server.errors import InvalidPageToken
+
+LAST_ID = UUID(int=(1 << 128) - 1)
+"""Not below any id: where a list by falling ids begins."""
+
+Row = TypeVar("Row")
 
 _MAC_BYTES = 16
 _TOKEN_LENGTH_MAX = 1024
@@ -52,6 +60,33 @@ class PageTokens:
             raise InvalidPageToken
         position: list[str] = json.loads(payload)
         return position
+
+    def before_id(self, scope: tuple[str, ...], token: str) -> UUID:
+        """The id after which a list ordered by id alone goes on; on a first page, beyond every id.
+
+        Raises:
+            InvalidPageToken: See `read`.
+        """
+        position = self.read(scope, token)
+        return UUID(position[0]) if position else LAST_ID
+
+    def cut(
+        self, scope: tuple[str, ...], rows: list[Row], page_size: int, position: Callable[[Row], list[str]]
+    ) -> tuple[list[Row], str]:
+        """The page in `rows`, of which one more than a page was asked for, and the token of the next.
+
+        Args:
+            scope: What the token is good for.
+            rows: At most page_size + 1.
+            page_size: How many to keep.
+            position: Keyset values of a row.
+
+        Returns:
+            The rows of the page, and an empty token if there are no more.
+        """
+        if len(rows) <= page_size:
+            return rows, ""
+        return rows[:page_size], self.make(scope, position(rows[page_size - 1]))
 
     @staticmethod
     def _encode(raw: bytes) -> str:

@@ -13,7 +13,6 @@ from server.database import Database
 from server.errors import Forbidden, NotFound
 from server.page_token import PageTokens
 
-_LAST_ID = UUID(int=(1 << 128) - 1)
 _SEQUENCE_MAX = 2**63 - 1
 
 
@@ -76,8 +75,7 @@ class Accounts:
                 raise NotFound("user", str(owner_user_id))
             owner_user_id = caller.user_id
         scope = ("accounts", str(caller.user_id), str(owner_user_id))
-        position = self._page_tokens.read(scope, page.token)
-        before_id = UUID(position[0]) if position else _LAST_ID
+        before_id = self._page_tokens.before_id(scope, page.token)
         async with self._database.connection() as connection:
             if owner_user_id is None:
                 rows = await account_queries.list_accounts(connection, before_id=before_id, page_size=page.size + 1)
@@ -85,10 +83,7 @@ class Accounts:
                 rows = await account_queries.list_accounts_of_user(
                     connection, owner_user_id=owner_user_id, before_id=before_id, page_size=page.size + 1
                 )
-        if len(rows) <= page.size:
-            return rows, ""
-        rows = rows[: page.size]
-        return rows, self._page_tokens.make(scope, [str(rows[-1].id)])
+        return self._page_tokens.cut(scope, rows, page.size, lambda row: [str(row.id)])
 
     async def entries(self, account_id: UUID, page: Page, caller: Caller) -> tuple[list[Entry], str]:
         """One page of an account's entries, highest sequence first, and the token of the next.
@@ -107,7 +102,4 @@ class Accounts:
                 before_sequence=int(position[0]) if position else _SEQUENCE_MAX,
                 page_size=page.size + 1,
             )
-        if len(rows) <= page.size:
-            return rows, ""
-        rows = rows[: page.size]
-        return rows, self._page_tokens.make(scope, [str(rows[-1].sequence)])
+        return self._page_tokens.cut(scope, rows, page.size, lambda row: [str(row.sequence)])

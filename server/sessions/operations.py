@@ -22,7 +22,6 @@ from server.tokens import AccessTokens, digest
 
 REFRESH_GRACE_S = 10
 """A refresh token that is presented again within this time returns the same successor."""
-_LAST_ID = UUID(int=(1 << 128) - 1)
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{2,31}")
 
 
@@ -113,16 +112,12 @@ class Sessions:
             InvalidPageToken: Not of this list and caller.
         """
         scope = ("sessions", str(caller.user_id))
-        position = self._page_tokens.read(scope, page_token)
-        before_id = UUID(position[0]) if position else _LAST_ID
+        before_id = self._page_tokens.before_id(scope, page_token)
         async with self._database.connection() as connection:
             rows = await session_queries.list_live_sessions_of_user(
                 connection, user_id=caller.user_id, before_id=before_id, page_size=page_size + 1
             )
-        if len(rows) <= page_size:
-            return rows, ""
-        rows = rows[:page_size]
-        return rows, self._page_tokens.make(scope, [str(rows[-1].id)])
+        return self._page_tokens.cut(scope, rows, page_size, lambda row: [str(row.id)])
 
     async def revoke(self, session_id: UUID, caller: Caller) -> None:
         """End one of the caller's sessions; once this has returned, no later debit under it commits.

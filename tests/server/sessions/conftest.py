@@ -1,0 +1,57 @@
+"""Sessions on a real database."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+from bankdb.models import User
+
+from server.database import Database
+from server.page_token import PageTokens
+from server.passwords import Passwords
+from server.sessions.operations import Sessions
+from server.tokens import AccessTokens, MailTokens
+from server.users.operations import Users
+from tests.conftest import Database as MigratedDatabase
+from tests.server.identity import new_keys, new_user, serving
+
+KEYS = new_keys()
+IDLE_TTL_S = 7 * 24 * 3600
+TTL_S = 30 * 24 * 3600
+
+
+@pytest.fixture(scope="session")
+def passwords() -> Iterator[Passwords]:
+    made = Passwords(threads=20)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def access_tokens() -> AccessTokens:
+    return AccessTokens(KEYS, "paseto", 900)
+
+
+@pytest.fixture
+def sessions(database: MigratedDatabase, passwords: Passwords, access_tokens: AccessTokens) -> Sessions:
+    page_tokens = PageTokens(KEYS.page_token_key)
+    return Sessions(Database(database.pool), passwords, access_tokens, page_tokens, idle_ttl_s=IDLE_TTL_S, ttl_s=TTL_S)
+
+
+@pytest.fixture
+def users(database: MigratedDatabase, passwords: Passwords) -> Users:
+    page_tokens = PageTokens(KEYS.page_token_key)
+    return Users(Database(database.pool), passwords, MailTokens(KEYS.mail_token_key), page_tokens)
+
+
+@pytest.fixture
+async def alice(users: Users) -> User:
+    """Signed up, unverified."""
+    return await users.create(new_user())
+
+
+@pytest.fixture
+async def channel(database: MigratedDatabase, passwords: Passwords) -> AsyncIterator[grpc.aio.Channel]:
+    """A server of users and sessions."""
+    async with serving(database.pool, passwords, KEYS) as opened:
+        yield opened

@@ -1,0 +1,184 @@
+"""Passwords: the policy, and hashing that never holds up the rest."""
+
+import asyncio
+import random
+import string
+import time
+from collections.abc import AsyncIterator
+
+import argon2
+import pytest
+
+from server.errors import LoginThrottled
+from server.passwords import PasswordPolicy, Passwords
+
+PASSWORD = "seven blue herons at dusk"
+
+
+@pytest.fixture(scope="module")
+def policy() -> PasswordPolicy:
+    return PasswordPolicy()
+
+
+@pytest.fixture
+async def passwords() -> AsyncIterator[Passwords]:
+    made = Passwords(threads=1)
+    yield made
+    made.close()
+
+
+class TestPasswordPolicy:
+    @pytest.mark.parametrize(
+        "password",
+        [
+            PASSWORD,
+            "local demo passphrase",
+            "x7#kQ9!vLm2@pR4",
+            "83920193847561047",
+            "     fifteen spaces around it     ",
+            "🦉🌲🌙🍄🦊🌿🐝🍂🌻🦔🌾🐞🍁🌰🦌",
+            "пятнадцать букв и больше",
+            "wort" + "q" * 4 + "xz" + "m" * 5,
+            "Grüße aus dem Café am Fluss",
+        ],
+    )
+    def test_long_and_uncommon_is_accepted_whatever_its_characters(self, policy: PasswordPolicy, password: str) -> None:
+        assert policy.violation(password, "alice") is None
+
+    @pytest.mark.parametrize("length", [64, 128, 1024])
+    def test_long_password_is_accepted(self, policy: PasswordPolicy, length: int) -> None:
+        password = "".join(random.Random(length).choices(string.ascii_lowercase, k=length))
+        assert policy.violation(password, "alice") is None
+
+    @pytest.mark.parametrize("password", ["", "short", "x7#kQ9!vLm2@pR", "🦉🌲🌙🍄🦊🌿🐝🍂🌻🦔🌾🐞🍁🌰"])
+    def test_fewer_than_fifteen_characters_are_refused(self, policy: PasswordPolicy, password: str) -> None:
+        assert policy.violation(password, "alice") == "must have 15 characters or more"
+
+    def test_decomposed_letters_count_once(self, policy: PasswordPolicy) -> None:
+        decomposed = "cafe\u0301 riviere" + "12"
+        assert len(decomposed) == 15
+        assert policy.violation(decomposed, "alice") == "must have 15 characters or more"
+
+    @pytest.mark.parametrize("password", ["0aq" * 341 + "zy", "é" * 511 + "xyz"])
+    def test_more_than_1024_bytes_are_refused(self, policy: PasswordPolicy, password: str) -> None:
+        assert len(password.encode()) == 1025
+        assert policy.violation(password, "alice") == "must have at most 1024 bytes"
+
+    def test_nul_is_refused(self, policy: PasswordPolicy) -> None:
+        assert policy.violation("seven blue\0herons at dusk", "alice") == "must not contain a NUL character"
+
+    @pytest.mark.parametrize("password", ["the alice of the lake", "the ALICE of the lake"])
+    def test_user_name_inside_is_refused(self, policy: PasswordPolicy, password: str) -> None:
+        assert policy.violation(password, "alice") == "must not contain the user name"
+
+    @pytest.mark.parametrize(
+        "password",
+        [
+            "aaaaaaaaaaaaaaa",
+            "abcabcabcabcabcabc",
+            "passwordpassword",
+            "hunter2hunter2hunter2",
+            "123456789012345",
+            "abcdefghijklmnopqrs",
+            "zyxwvutsrqponmlk",
+            "qwertyuiopasdfghjkl",
+            "1qaz2wsx3edc4rfv5tgb",
+            "QWERTYUIOP ASDFGH",
+            "Password1234567890!",
+            "correct horse battery staple",
+            "CorrectHorseBatteryStaple!1",
+            "Transactions-API 2026",
+            "may the force be with you",
+            "let me in, please!!",
+            "               ",
+        ],
+    )
+    def test_common_phrase_or_pattern_is_refused(self, policy: PasswordPolicy, password: str) -> None:
+        violation = policy.violation(password, "alice")
+        assert violation is not None
+        assert violation.startswith("is too easy to guess")
+
+
+class TestVerify:
+    async def test_hash_is_argon2id_with_at_least_the_documented_cost(self, passwords: Passwords) -> None:
+        parameters = argon2.extract_parameters(await passwords.hash(PASSWORD))
+        assert parameters.type is argon2.Type.ID
+        assert parameters.memory_cost >= 19456
+        assert parameters.time_cost >= 2
+        assert parameters.parallelism == 1
+        assert parameters.salt_len >= 16
+
+    async def test_same_password_is_hashed_differently_each_time(self, passwords: Passwords) -> None:
+        assert await passwords.hash(PASSWORD) != await passwords.hash(PASSWORD)
+
+    async def test_right_password_matches_and_others_do_not(self, passwords: Passwords) -> None:
+        password_hash = await passwords.hash(PASSWORD)
+        assert await passwords.verify(password_hash, PASSWORD)
+        for wrong in (PASSWORD + "x", PASSWORD[:-1], PASSWORD.upper(), "", "\0", "x" * 1025):
+            assert not await passwords.verify(password_hash, wrong)
+
+    async def test_nothing_is_cut_off(self, passwords: Passwords) -> None:
+        password_hash = await passwords.hash("y" * 1024)
+        assert await passwords.verify(password_hash, "y" * 1024)
+        assert not await passwords.verify(password_hash, "y" * 1023)
+        assert not await passwords.verify(password_hash, "y" * 1023 + "z")
+
+    async def test_composed_and_decomposed_letters_are_the_same(self, passwords: Passwords) -> None:
+        password_hash = await passwords.hash("café de la gare")
+        assert await passwords.verify(password_hash, "cafe\u0301 de la gare")
+
+    async def test_no_hash_never_matches_and_takes_as_long(self, passwords: Passwords) -> None:
+        password_hash = await passwords.hash(PASSWORD)
+        times: dict[str | None, list[float]] = {password_hash: [], None: []}
+        for _ in range(10):
+            for asked in times:
+                started = time.perf_counter()
+                assert not await passwords.verify(asked, "another pass phrase")
+                times[asked].append(time.perf_counter() - started)
+        known, unknown = (min(samples) for samples in times.values())
+        assert unknown == pytest.approx(known, rel=0.5)
+
+    async def test_hash_with_lower_cost_needs_a_rehash(self, passwords: Passwords) -> None:
+        weak = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
+        assert passwords.needs_rehash(weak)
+        assert await passwords.verify(weak, PASSWORD)
+        assert not passwords.needs_rehash(await passwords.hash(PASSWORD))
+
+
+class TestBounds:
+    async def test_surplus_is_refused_at_once_and_room_comes_back(self, passwords: Passwords) -> None:
+        async def refusal_time() -> float | None:
+            started = time.perf_counter()
+            try:
+                await passwords.verify(None, PASSWORD)
+            except LoginThrottled:
+                return time.perf_counter() - started
+            return None
+
+        outcomes = await asyncio.gather(*(refusal_time() for _ in range(30)))
+        refused = [seconds for seconds in outcomes if seconds is not None]
+        assert len(refused) == 28  # one thread and one that waits for it
+        assert max(refused) < 0.1
+        assert await refusal_time() is None
+
+    async def test_place_of_a_caller_that_has_gone_is_given_back(self, passwords: Passwords) -> None:
+        calls = [asyncio.create_task(passwords.verify(None, PASSWORD)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await passwords.verify(None, PASSWORD)
+                    return
+                except LoginThrottled:
+                    await asyncio.sleep(0.01)
+
+    async def test_event_loop_goes_on_meanwhile(self, passwords: Passwords) -> None:
+        verifying = asyncio.create_task(passwords.verify(None, PASSWORD))
+        turns = 0
+        while not verifying.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 10

@@ -1,0 +1,88 @@
+"""`python -m worker`: jobs, relay and sequencer in one process, until SIGTERM or SIGINT."""
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from server import logs
+from server.config import Settings
+from server.database import Database, open_pool
+from server.jobs import Job
+from server.keys import KeysRefusedError, load
+from server.tokens import MailTokens
+from worker.accounts import FirstAccount
+from worker.email import VerificationEmail
+from worker.job_queue import JobQueue, Work
+from worker.outbox import Relay
+from worker.sequencer import CONNECTION_SETTINGS, Sequencer
+from worker.settings import DATABASE_CONNECTIONS, METRICS_PORT_OFFSET, open_redis
+from worker.supervision import keep_running
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, mail_tokens: MailTokens) -> None:
+    """Work until cancelled; then let running jobs end, within the grace of the settings."""
+    async with AsyncExitStack() as stack:
+        url = settings.database_url.get_secret_value()
+        database = Database(await open_pool(url, size=DATABASE_CONNECTIONS, settings={"application_name": "worker"}))
+        stack.push_async_callback(database.close)
+        sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS))
+        stack.push_async_callback(sequencing.close)
+        redis = open_redis(settings.redis_url.get_secret_value())
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+
+        work: dict[str, Work] = {
+            Job.OPEN_FIRST_ACCOUNT: FirstAccount(database, settings.default_currency).open,
+            Job.SEND_VERIFICATION_EMAIL: VerificationEmail(database, mail_tokens, settings).send,
+        }
+        relay = Relay(database, redis, list(work))
+        queue = JobQueue(database, redis, work, settings.worker_ready_file, settings.shutdown_grace_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
+            group.create_task(keep_running("relay", relay.run))
+            group.create_task(keep_running("queue", queue.run))
+
+
+async def _serve(settings: Settings, mail_tokens: MailTokens) -> None:
+    working = asyncio.current_task()
+    assert working is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+    log.info("worker_started")
+    try:
+        await run(settings, mail_tokens)
+    except asyncio.CancelledError:
+        log.info("worker_stopped")
+    finally:
+        if settings.worker_ready_file is not None:
+            settings.worker_ready_file.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Run the worker; the exit status."""
+    try:
+        settings = Settings()
+        keys = load(settings)
+    except (ValidationError, KeysRefusedError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings.log_level, "worker")
+    if settings.worker_ready_file is not None:
+        # One left over from a worker that was killed says nothing about this one.
+        settings.worker_ready_file.unlink(missing_ok=True)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port + METRICS_PORT_OFFSET, addr=settings.server_host)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, MailTokens(keys.mail_token_key)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""What the worker measures, by its Prometheus name; times in seconds."""
+
+from prometheus_client import Counter, Gauge
+
+JOBS = Counter("worker_jobs", "Tries of jobs by what came of them: done, retried, dead or obsolete.", ["job", "result"])
+MAILS = Counter("worker_mails_sent", "Mails that the mail server took over.")
+OUTBOX_AGE = Gauge("worker_outbox_age_seconds", "How long the oldest open job has waited.")
+OUTBOX_QUEUED = Counter("worker_outbox_queued", "Jobs handed from the outbox to Redis, again ones included.")
+EVENTS_SEQUENCED = Counter("worker_events_sequenced", "Events that were given a position.")
+SEQUENCER_LAG = Gauge("worker_sequencer_lag_seconds", "Age of the oldest event when it was last given a position.")

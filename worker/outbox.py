@@ -1,0 +1,74 @@
+"""The relay: hands jobs from the outbox, where they are safe, to Redis, where they are quick."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import NoReturn
+
+from arq.connections import ArqRedis
+from bankdb import outbox
+
+from server.database import Connection, Database
+from worker.metrics import OUTBOX_AGE, OUTBOX_QUEUED
+from worker.settings import RELAY_BATCH, RELAY_PATIENCE_S, RELAY_POLL_S, RELAY_TIMEOUT_S
+
+_MEASURE_INTERVAL_S = 5.0
+
+
+class Relay:
+    """Queues every open job, and again whenever Redis seems to have lost it.
+
+    Args:
+        database: Where the outbox is.
+        redis: Where the queue is.
+        jobs: Names of the jobs that are queued. Others are left to workers that know them: during
+            an upgrade old workers meet jobs of the new version.
+        patience_s: A job queued longer ago than this and still open is queued again.
+    """
+
+    def __init__(
+        self, database: Database, redis: ArqRedis, jobs: Sequence[str], patience_s: float = RELAY_PATIENCE_S
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._jobs = list(jobs)
+        self._patience_s = patience_s
+
+    async def run(self) -> NoReturn:
+        """Queue what is waiting, for ever.
+
+        Raises:
+            OSError, redis.RedisError, asyncpg.PostgresError, TimeoutError: One of the two cannot be
+                reached; nothing is lost, start again.
+        """
+        next_measure = 0.0
+        while True:
+            count = await self.queue_waiting()
+            if monotonic() >= next_measure:
+                next_measure = monotonic() + _MEASURE_INTERVAL_S
+                async with self._database.connection() as connection:
+                    OUTBOX_AGE.set(await outbox.get_outbox_age(connection) or 0.0)
+            if count < RELAY_BATCH:
+                await asyncio.sleep(RELAY_POLL_S)
+
+    async def queue_waiting(self) -> int:
+        """Queue one batch of waiting jobs, oldest first; how many it was."""
+        # A lost Redis is met before any row is locked.
+        await self._redis.ping()
+        count = await self._database.transaction(self._queue_locked)
+        OUTBOX_QUEUED.inc(count)
+        return count
+
+    async def _queue_locked(self, connection: Connection) -> int:
+        waiting = await outbox.lock_outbox_jobs_to_queue(
+            connection, jobs=self._jobs, patience_s=self._patience_s, count_max=RELAY_BATCH
+        )
+        if not waiting:
+            return 0
+        async with asyncio.timeout(RELAY_TIMEOUT_S):
+            for row in waiting:
+                # The job reads its payload from the outbox, so nobody can have a job done through
+                # Redis that was not asked for. A job that is queued already stays queued once.
+                await self._redis.enqueue_job(row.job, _job_id=str(row.id))
+        await outbox.mark_outbox_jobs_queued(connection, ids=[row.id for row in waiting])
+        return len(waiting)

@@ -1,0 +1,61 @@
+"""Every limit of the worker, and how it talks to Redis."""
+
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from server import jobs
+
+DATABASE_CONNECTIONS = 8
+
+METRICS_PORT_OFFSET = 100
+"""The worker serves its metrics this far above the setting, beyond the server processes."""
+
+JOBS_AT_ONCE = 10
+JOB_TIMEOUT_S = 8.0
+"""A try that takes longer has failed."""
+QUEUE_TIMEOUT_S = JOB_TIMEOUT_S + 2
+"""How long the queue lets a try run. The job of a killed worker is given out again 10 s after that."""
+TRIES_MAX = 48
+RETRY_DELAY_MAX_S = 300.0
+"""Delays double from one second up to this: 48 tries are spread over some three hours."""
+
+QUEUE_POLL_S = 0.2
+RELAY_POLL_S = 0.25
+RELAY_BATCH = 50
+RELAY_TIMEOUT_S = 3.0
+"""Bound on handing one batch to Redis."""
+RELAY_PATIENCE_S = 30.0
+"""A job that was queued so long ago and is still open is queued again: Redis may have lost it."""
+
+SEQUENCER_LOCK_KEY = 7_305_432_101
+SEQUENCER_BATCH = 1000
+"""As written in UpdateEventPositions."""
+SEQUENCER_BUSY_POLL_S = 0.05
+SEQUENCER_IDLE_POLL_S = 0.15
+SEQUENCER_STANDBY_POLL_S = 1.0
+SEQUENCER_SETTLE_S = 10.0
+"""Longer than any transaction of the service: statements, locks and idle time are bounded by 5 s."""
+SEQUENCER_SWEEP_S = 300.0
+
+_REDIS_TIMEOUT_S = 1.0
+_REDIS_TRIES_MORE = 2
+
+
+def open_redis(url: str) -> ArqRedis:
+    """A client that connects on first use, waits for no answer longer than a few seconds and speaks JSON only.
+
+    The caller tries again: many tries in here would keep a worker from stopping while Redis is away.
+    """
+    pool = ConnectionPool.from_url(
+        url,
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        socket_timeout=_REDIS_TIMEOUT_S,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), _REDIS_TRIES_MORE),
+        # Without OSError a refused connection is not tried again.
+        retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
+    )
+    return ArqRedis(pool, job_serializer=jobs.encode, job_deserializer=jobs.decode)
