@@ -1,0 +1,76 @@
+# Every command of the project; CI calls only these. `make help` lists them.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+CHECKED := $(wildcard server worker local tools client)
+INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }; \
+	$(PYTHON) local/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long verify \
+	migrate-up migrate-down migrate-status migrate-new
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Make .venv with everything that running, checking and testing need
+	$(INSTALL) base local dev
+
+runtime:
+	$(INSTALL) base local
+
+run: runtime ## Start the whole service on this machine; Ctrl-C stops it, data stays in .local/
+	@exec $(VENV_PYTHON) -m local run
+
+reset: runtime ## Delete the data that make run keeps in .local/
+	@$(VENV_PYTHON) -m local reset
+
+seed: runtime ## Add the demo users to the running service, if they are not there
+	@$(VENV_PYTHON) -m local seed
+
+verify: runtime ## Check every balance of the running service against its entries
+	@$(VENV_PYTHON) -m local verify
+
+server: runtime ## Start the server alone, with the settings of the environment
+	@exec $(VENV_PYTHON) -m server
+
+worker: runtime ## Start the worker alone, with the settings of the environment
+	@exec $(VENV_PYTHON) -m worker
+
+gen: setup ## Rebuild gen/ from proto/ and db/
+	$(VENV_PYTHON) -m tools.generate
+
+fmt: setup ## Format the code and the contract
+	$(VENV_PYTHON) -m ruff check --fix-only --quiet .
+	$(VENV_PYTHON) -m ruff format .
+	.venv/bin/buf format --write proto
+
+lint: setup ## Check style, the contract and that gen/ is up to date
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m tools.lint_proto
+	$(VENV_PYTHON) -m tools.generate --check
+
+types: setup ## Check the types
+	$(VENV_PYTHON) -m mypy $(CHECKED)
+
+check: lint types ## All checks that run nothing
+
+test: setup ## Run the tests against real servers
+	$(VENV_PYTHON) -m pytest -m "not long" $(ARGS)
+
+test-long: setup ## Run the long tests: fuzzing, faults, browsers
+	$(VENV_PYTHON) -m pytest -m long $(ARGS)
+
+migrate-up: runtime ## Apply the missing migrations to MIGRATION_DATABASE_URL, or to the running local stack
+	@$(VENV_PYTHON) -m local.migrate up
+
+migrate-down: runtime ## Take back the last migration
+	@$(VENV_PYTHON) -m local.migrate down
+
+migrate-status: runtime ## List the migrations and which are applied
+	@$(VENV_PYTHON) -m local.migrate status
+
+migrate-new: runtime ## Write an empty migration: make migrate-new NAME=create_orders
+	@$(VENV_PYTHON) -m local.migrate new "$(NAME)"

@@ -1,0 +1,38 @@
+"""The launcher: `python -m local run|reset|seed|verify`."""
+
+import argparse
+import asyncio
+import sys
+
+from local.errors import StackError
+from local.launcher import reset, run, seed_running, verify_running
+from local.settings import read_settings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
+    parser.add_argument("action", choices=["run", "reset", "seed", "verify"])
+    action = parser.parse_args().action
+    try:
+        settings = read_settings()
+        if action == "run":
+            run(settings)
+        elif action == "reset":
+            reset(settings)
+        elif action == "seed":
+            asyncio.run(seed_running(settings))
+        else:
+            asyncio.run(verify_running(settings))
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except PermissionError as error:
+        print(f"{error.filename} belongs to another user: remove it, or set BANK_STATE_DIR", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Composition of the local stack: what is started, in which order, with which settings."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from local.errors import StackError
+from local.gateway import gateway_command, render
+from local.migrate import MIGRATIONS_DIR, migrate
+from local.postgres import (
+    APPLICATION_ROLE,
+    OWNER_ROLE,
+    SUPERUSER,
+    create_cluster,
+    database_url,
+    postgres_service,
+    prepare_database,
+    prepare_roles,
+)
+from local.probes import accepts_connections, answers_http, serves_grpc
+from local.process import TAG, Service
+from local.redis_server import redis_service, redis_url
+from local.secrets import Secrets, load_or_make_secrets, load_secrets
+from local.seed import seed
+from local.settings import LOOPBACK, Settings
+from local.supervisor import Supervisor
+from server.keys import write_new as write_new_keys
+
+
+async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Start everything in order, each part when what it needs is ready.
+
+    Raises:
+        StackError: A part cannot be prepared or started; whoever called stops the supervisor.
+    """
+    secrets = _prepare_state(settings)
+    environment = {**settings.inherited, TAG: str(settings.state_dir)}
+    await _start_databases(settings, secrets, environment, supervisor, say)
+    await _migrate(settings, secrets, say)
+    environment |= _service_variables(settings, secrets)
+    await supervisor.start(_server(settings, environment), _worker(settings, environment))
+    await seed(settings.environment_name, application_url(settings, secrets), server_target(settings), say)
+    await supervisor.start(_gateway(settings, environment))
+
+
+def _prepare_state(settings: Settings) -> Secrets:
+    if _cluster(settings).exists() and load_secrets(settings.state_dir) is None:
+        raise StackError(f"the passwords in {settings.state_dir} are gone: make reset clears the data too")
+    secrets = load_or_make_secrets(settings.state_dir)
+    keys = settings.token_keys_file
+    if not keys.exists():
+        unfinished = keys.with_name(f"{keys.name}.new")
+        unfinished.unlink(missing_ok=True)
+        write_new_keys(unfinished)
+        unfinished.replace(keys)
+    settings.worker_ready_file.unlink(missing_ok=True)
+    return secrets
+
+
+async def _start_databases(
+    settings: Settings,
+    secrets: Secrets,
+    environment: Mapping[str, str],
+    supervisor: Supervisor,
+    say: Callable[[str], None],
+) -> None:
+    services = [_mail_sink(settings, environment)]
+    if settings.redis_url is None:
+        services.append(redis_service(settings.state_dir, settings.redis_port, secrets.redis, environment))
+    if settings.database_url is None:
+        cluster = _cluster(settings)
+        if not cluster.exists():
+            say("Creating the database ...")
+            await create_cluster(cluster, secrets, environment)
+        services.append(postgres_service(cluster, settings.postgres_port, secrets, environment))
+    await supervisor.start(*services)
+    if settings.database_url is None:
+        superuser_url = database_url(SUPERUSER, secrets.postgres, settings.postgres_port, "postgres")
+        await prepare_roles(superuser_url, secrets)
+        await prepare_database(superuser_url)
+
+
+async def _migrate(settings: Settings, secrets: Secrets, say: Callable[[str], None]) -> None:
+    url = database_url(OWNER_ROLE, secrets.bank_owner, settings.postgres_port)
+    if settings.database_url is not None:
+        url = settings.migration_database_url or settings.database_url
+    await migrate("up", url, MIGRATIONS_DIR, say)
+
+
+def _service_variables(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    return {
+        "BANK_ENVIRONMENT": settings.environment_name,
+        "DATABASE_URL": application_url(settings, secrets),
+        "REDIS_URL": settings.redis_url or redis_url(secrets.redis, settings.redis_port),
+        "SERVER_HOST": LOOPBACK,
+        "SERVER_PORT": str(settings.server_port),
+        "SERVER_PROCESSES": str(settings.server_processes),
+        "METRICS_PORT": str(settings.metrics_port),
+        "SMTP_HOST": LOOPBACK,
+        "SMTP_PORT": str(settings.smtp_port),
+        "SMTP_USERNAME": "",
+        "SMTP_PASSWORD": "",
+        "SMTP_TLS": "none",
+        "PUBLIC_URL": settings.public_url,
+        "TOKEN_KEYS_FILE": str(settings.token_keys_file),
+        "WORKER_READY_FILE": str(settings.worker_ready_file),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _mail_sink(settings: Settings, environment: Mapping[str, str]) -> Service:
+    command = [sys.executable, "-m", "local.mail_sink", str(settings.smtp_port), str(settings.mail_dir)]
+    return Service("mail", command, lambda: accepts_connections(settings.smtp_port), environment)
+
+
+def _server(settings: Settings, environment: Mapping[str, str]) -> Service:
+    async def ready() -> bool:
+        return all(await asyncio.gather(*(serves_grpc(port) for port in settings.server_ports)))
+
+    return Service("server", [sys.executable, "-m", "server"], ready, environment, grace_s=15)
+
+
+def _worker(settings: Settings, environment: Mapping[str, str]) -> Service:
+    async def ready() -> bool:
+        return settings.worker_ready_file.exists()
+
+    return Service("worker", [sys.executable, "-m", "worker"], ready, environment, grace_s=18, restarts=True)
+
+
+def _gateway(settings: Settings, environment: Mapping[str, str]) -> Service:
+    config = settings.state_dir / "envoy.yaml"
+    render(
+        config,
+        gateway_port=settings.gateway_port,
+        grpc_port=settings.gateway_grpc_port,
+        server_endpoints=[(LOOPBACK, port) for port in settings.server_ports],
+        reflection=True,
+    )
+    ready = partial(answers_http, settings.gateway_port, "/readyz")
+    return Service("gateway", gateway_command(config), ready, environment)
+
+
+def _cluster(settings: Settings) -> Path:
+    return settings.state_dir / "postgres"
+
+
+def application_url(settings: Settings, secrets: Secrets) -> str:
+    return settings.database_url or database_url(APPLICATION_ROLE, secrets.bank_app, settings.postgres_port)
+
+
+def server_target(settings: Settings) -> str:
+    return f"{LOOPBACK}:{settings.server_port}"
