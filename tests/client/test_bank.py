@@ -1,0 +1,265 @@
+"""The client against the whole service, and its tries against a server that fails on purpose."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from bank.v1 import session_service_pb2 as session_pb
+from bank.v1 import transfer_service_pb2 as transfer_pb
+from bank.v1.account_service_pb2 import Account
+from bank.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
+from bank.v1.transfer_service_pb2_grpc import TransferServiceServicer, add_TransferServiceServicer_to_server
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from client.bank import TRIES_MAX, Bank
+from client.refusal import BankRefusal
+from local.demo import DEMO_PASSWORD
+from tests.conftest import Stack, free_ports
+
+
+async def account_of(bank: Bank) -> Account:
+    return [account async for account in bank.accounts()][-1]
+
+
+@pytest.fixture
+async def alice(stack: Stack) -> AsyncIterator[Bank]:
+    async with Bank.connect(stack.grpc_target) as bank:
+        await bank.sign_in("alice", DEMO_PASSWORD)
+        yield bank
+        await bank.sign_out()
+
+
+@pytest.fixture
+async def destination_id(stack: Stack) -> str:
+    async with Bank.connect(stack.grpc_target) as bank:
+        await bank.sign_in("bob", DEMO_PASSWORD)
+        found = (await account_of(bank)).id
+        await bank.sign_out()
+        return found
+
+
+class TestSignIn:
+    async def test_wrong_password_is_a_refusal_with_its_reason(self, stack: Stack) -> None:
+        async with Bank.connect(stack.grpc_target) as bank:
+            with pytest.raises(BankRefusal) as refused:
+                await bank.sign_in("alice", "not the passphrase at all")
+        assert (refused.value.code, refused.value.reason) == ("UNAUTHENTICATED", "BAD_CREDENTIALS")
+        assert refused.value.trace_id
+        assert bank.session is None
+
+    async def test_call_before_signing_in_is_refused(self, stack: Stack) -> None:
+        async with Bank.connect(stack.grpc_target) as bank:
+            with pytest.raises(BankRefusal) as refused:
+                await account_of(bank)
+        assert refused.value.reason == "UNAUTHENTICATED"
+
+    async def test_access_token_that_ends_soon_is_exchanged_before_the_call(self, alice: Bank) -> None:
+        assert alice.session is not None
+        first = alice.session.refresh_token
+        alice.session.access_token_expire_time.seconds -= 899
+        await account_of(alice)
+        # An access token made within the same second is the same text.
+        assert alice.session.refresh_token != first
+
+
+class TestSignOut:
+    async def test_ended_session_moves_no_money(self, stack: Stack) -> None:
+        async with Bank.connect(stack.grpc_target) as bank:
+            await bank.sign_in("bob", DEMO_PASSWORD)
+            kept = bank.session
+            await bank.sign_out()
+            assert bank.session is None
+            bank.session = kept
+            with pytest.raises(BankRefusal) as refused:
+                await bank.transfer(
+                    source_account_id=str(uuid4()),
+                    destination_account_id=str(uuid4()),
+                    amount_minor=1,
+                    currency_code="USD",
+                )
+        assert refused.value.reason == "SESSION_REVOKED"
+
+
+class TestTransfer:
+    async def test_money_moves_and_the_entries_show_it(self, alice: Bank, destination_id: str) -> None:
+        source = await account_of(alice)
+        response = await alice.transfer(
+            source_account_id=source.id,
+            destination_account_id=destination_id,
+            amount_minor=12,
+            currency_code="USD",
+            description="Lunch",
+            metadata={"table": "4"},
+        )
+        assert not response.replayed
+        assert dict(response.transfer.metadata) == {"table": "4"}
+        newest = await anext(aiter(alice.entries(source.id)))
+        assert (newest.transfer_id, newest.amount_minor) == (response.transfer.id, -12)
+        assert (await account_of(alice)).posted_minor == source.posted_minor - 12 == newest.balance_after_minor
+
+    async def test_same_request_id_moves_money_once(self, alice: Bank, destination_id: str) -> None:
+        source = await account_of(alice)
+        request_id = uuid4()
+        responses = [
+            await alice.transfer(
+                source_account_id=source.id,
+                destination_account_id=destination_id,
+                amount_minor=3,
+                currency_code="USD",
+                request_id=request_id,
+            )
+            for _ in range(2)
+        ]
+        assert [response.replayed for response in responses] == [False, True]
+        assert responses[0].transfer.id == responses[1].transfer.id
+        assert (await account_of(alice)).posted_minor == source.posted_minor - 3
+
+    async def test_too_much_is_refused_with_the_facts_and_nothing_moves(self, alice: Bank, destination_id: str) -> None:
+        source = await account_of(alice)
+        needed_minor = source.available_minor + 1
+        with pytest.raises(BankRefusal) as refused:
+            await alice.transfer(
+                source_account_id=source.id,
+                destination_account_id=destination_id,
+                amount_minor=needed_minor,
+                currency_code="USD",
+            )
+        assert (refused.value.code, refused.value.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_FUNDS")
+        assert refused.value.metadata == {
+            "account_id": source.id,
+            "needed_minor": str(needed_minor),
+            "available_minor": str(source.available_minor),
+        }
+        assert await account_of(alice) == source
+
+
+class TestEntries:
+    async def test_every_page_is_followed(self, alice: Bank, destination_id: str) -> None:
+        source = await account_of(alice)
+        for _ in range(51):  # a page has 50
+            await alice.transfer(
+                source_account_id=source.id,
+                destination_account_id=destination_id,
+                amount_minor=1,
+                currency_code="USD",
+            )
+        sequences = [entry.sequence async for entry in alice.entries(source.id)]
+        assert len(sequences) > 51
+        assert sequences == list(range(len(sequences), 0, -1))
+
+
+class TestVerify:
+    async def test_admin_sees_that_the_ledger_adds_up(self, stack: Stack) -> None:
+        async with Bank.connect(stack.grpc_target) as bank:
+            await bank.sign_in("admin", DEMO_PASSWORD)
+            assert (await bank.verify()).consistent
+            await bank.sign_out()
+
+    async def test_anybody_else_is_refused(self, alice: Bank) -> None:
+        with pytest.raises(BankRefusal) as refused:
+            await alice.verify()
+        assert refused.value.reason == "PERMISSION_DENIED"
+
+
+@dataclass
+class Failing(TransferServiceServicer, SessionServiceServicer):
+    """A server that fails as it is told, once for each status, and then succeeds."""
+
+    failures: list[Status] = field(default_factory=list)
+    request_ids: list[str] = field(default_factory=list)
+
+    async def CreateTransfer(self, request: transfer_pb.CreateTransferRequest, context: Any) -> Any:
+        self.request_ids.append(request.request_id)
+        if self.failures:
+            await context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
+        return transfer_pb.CreateTransferResponse(replayed=len(self.request_ids) > 1)
+
+
+def failure(code: grpc.StatusCode, reason: str, retry_s: float | None = None) -> Status:
+    status = Status(code=code.value[0], message="as told")
+    details: list[Any] = [ErrorInfo(reason=reason, domain="bank.v1")]
+    if retry_s is not None:
+        details.append(RetryInfo(retry_delay=Duration(nanos=int(retry_s * 1e9))))
+    for detail in details:
+        status.details.add().CopyFrom(packed(detail))
+    return status
+
+
+def packed(detail: Any) -> AnyMessage:
+    message = AnyMessage()
+    message.Pack(detail)
+    return message
+
+
+@pytest.fixture
+async def failing() -> AsyncIterator[tuple[Failing, Bank]]:
+    servicer = Failing()
+    server = grpc.aio.server()
+    add_TransferServiceServicer_to_server(servicer, server)
+    add_SessionServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with Bank.connect(f"127.0.0.1:{port}") as bank:
+        bank.session = session_pb.CreateSessionResponse(access_token="a token")
+        bank.session.access_token_expire_time.GetCurrentTime()
+        bank.session.access_token_expire_time.seconds += 900
+        yield servicer, bank
+    await server.stop(None)
+
+
+async def pay(bank: Bank) -> transfer_pb.CreateTransferResponse:
+    return await bank.transfer(source_account_id="a", destination_account_id="b", amount_minor=1, currency_code="USD")
+
+
+class TestTries:
+    async def test_busy_or_absent_service_is_called_again_with_the_same_request_id(
+        self, failing: tuple[Failing, Bank]
+    ) -> None:
+        servicer, bank = failing
+        servicer.failures = [
+            failure(grpc.StatusCode.UNAVAILABLE, "COMMIT_UNKNOWN", 0.01),
+            failure(grpc.StatusCode.ABORTED, "CONTENTION", 0.01),
+        ]
+        assert (await pay(bank)).replayed
+        assert len(servicer.request_ids) == 3
+        assert len(set(servicer.request_ids)) == 1
+
+    @pytest.mark.parametrize(
+        ("code", "reason"),
+        [
+            (grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS"),
+            (grpc.StatusCode.ABORTED, "STALE_VERSION"),
+            (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+            (grpc.StatusCode.INTERNAL, "INTERNAL"),
+        ],
+    )
+    async def test_what_cannot_succeed_soon_is_not_tried_again(
+        self, failing: tuple[Failing, Bank], code: grpc.StatusCode, reason: str
+    ) -> None:
+        servicer, bank = failing
+        servicer.failures = [failure(code, reason)]
+        with pytest.raises(BankRefusal) as refused:
+            await pay(bank)
+        assert (refused.value.code, refused.value.reason) == (code.name, reason)
+        assert len(servicer.request_ids) == 1
+
+    async def test_tries_are_bounded(self, failing: tuple[Failing, Bank]) -> None:
+        servicer, bank = failing
+        servicer.failures = [failure(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", 0.01)] * (TRIES_MAX + 1)
+        with pytest.raises(BankRefusal) as refused:
+            await pay(bank)
+        assert refused.value.reason == "OVERLOADED"
+        assert len(servicer.request_ids) == TRIES_MAX
+
+    async def test_nobody_at_the_address_is_a_refusal_without_reason(self) -> None:
+        async with Bank.connect(f"127.0.0.1:{free_ports(1)}") as bank:
+            with pytest.raises(BankRefusal) as refused:
+                await bank.sign_in("alice", DEMO_PASSWORD)
+        assert (refused.value.code, refused.value.reason) == ("UNAVAILABLE", "")
