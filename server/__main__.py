@@ -11,10 +11,9 @@ from functools import partial
 
 import structlog
 import uvloop
-from pydantic import ValidationError
 
 from server.app import serve
-from server.config import Settings
+from server.config import Settings, SettingsRefusedError, read_settings
 from server.keys import Keys, KeysRefusedError, load
 from server.logs import configure
 
@@ -30,13 +29,19 @@ def main(arguments: Sequence[str]) -> int:
         process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m server", description="The gRPC server of the Transactions API.")
-    parser.add_argument("--processes", type=int, help="how many processes serve, each on its own port")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="how many processes serve, each on its own port",
+    )
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
-        settings = Settings()
+        settings = read_settings()
         keys = load(settings)
-    except (ValidationError, KeysRefusedError) as error:
+    except (SettingsRefusedError, KeysRefusedError) as error:
         print(f"refusing to start: {error}", file=sys.stderr)
         return 2
     processes = options.processes or settings.server_processes

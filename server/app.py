@@ -70,6 +70,8 @@ OPTIONS = (
 _HEALTH_INTERVAL_S = 0.5
 _HEALTH_TIMEOUT_S = 1.0
 _HEALTH_FAILURES_MAX = 2
+_HEALTH_FAILURES_SAID = 20
+"""Of so many failures in a row one is logged."""
 _DRAIN_S = 1.5
 """What the gateway may need to see NOT_SERVING: two of its health intervals and a margin."""
 _log = structlog.get_logger()
@@ -170,7 +172,7 @@ async def _watch_database(
     """Keep the health service truthful; one lost probe in a row is forgiven."""
     await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     await _set_health(health_servicer, serving=False)
-    failures = _HEALTH_FAILURES_MAX
+    serving, failures = False, 0
     while True:
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
@@ -181,11 +183,14 @@ async def _watch_database(
                         await connection.execute("SELECT")
         except Exception as error:  # whatever it is, the database is of no use now
             failures += 1
-            if failures == _HEALTH_FAILURES_MAX or failures % 20 == 0:
+            if serving and failures == _HEALTH_FAILURES_MAX:
+                serving, failures = False, 1
                 await _set_health(health_servicer, serving=False)
+            if not serving and failures % _HEALTH_FAILURES_SAID == 1:
                 _log.warning("waiting for the database", cause=type(error).__name__)
         else:
-            if failures >= _HEALTH_FAILURES_MAX:
+            if not serving:
+                serving = True
                 await _set_health(health_servicer, serving=True)
                 _log.info("ready")
             failures = 0

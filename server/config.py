@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsRefusedError(Exception):
+    """A setting is missing, malformed or unsafe; the message names its variable and never its value."""
 
 
 class Settings(BaseSettings):
@@ -94,3 +98,21 @@ class Settings(BaseSettings):
         if unsafe:
             raise ValueError("; ".join(unsafe))
         return self
+
+
+def read_settings() -> Settings:
+    """What the environment says.
+
+    Raises:
+        SettingsRefusedError: The process must not start.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsRefusedError("; ".join(faults)) from None

@@ -73,7 +73,7 @@ class InvalidRequest(BankError):
     reason = "INVALID_REQUEST"
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+        super().__init__("; ".join(f"{each.field}: {each.description}".removeprefix(": ") for each in violations))
         self.violations = tuple(violations)
 
 

@@ -115,6 +115,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except asyncio.CancelledError:
                 code = "CANCELLED"
                 raise
+            except grpc.aio.AbortError:
+                # Health answers by itself, such as NOT_FOUND for a service it does not know.
+                code = context.code().name
+                raise
             except Exception as error:  # turned into a status below
                 code, error_status = self._describe(method, error)
             finally:

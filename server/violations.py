@@ -16,6 +16,7 @@ PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 
 NIL = UUID(int=0)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 # Controls, surrogates, and marks that turn the reading direction: they make a text look like
 # another one. Tabs and line ends are controls too.
@@ -40,11 +41,9 @@ class Violations:
 
     def uuid(self, field: str, value: str) -> UUID:
         """A UUID in the 36-character form, any case."""
-        try:
-            if len(value) == 36:
-                return UUID(value)
-        except ValueError:
-            pass
+        # UUID() alone forgives blanks, underscores, braces and digits of other scripts.
+        if _UUID.fullmatch(value):
+            return UUID(value)
         self.add(field, "must be a UUID such as 018f6b3e-5a1c-7c3d-9a57-0242ac120002")
         return NIL
 
@@ -95,6 +94,9 @@ class Violations:
             return {}
         if sum(len(key.encode()) + len(text.encode()) for key, text in value.items()) > METADATA_BYTES_MAX:
             self.add(field, f"must have at most {METADATA_BYTES_MAX} bytes of keys and values")
+            return {}
+        if len({unicodedata.normalize("NFC", key) for key in value}) < len(value):
+            self.add(field, "must not have keys that differ in the form of their characters only")
             return {}
         return {
             self.text(field, key, longest=METADATA_BYTES_MAX, shortest=1): self.text(

@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 import structlog
 import uvloop
 from prometheus_client import start_http_server
-from pydantic import ValidationError
 
 from server import logs
-from server.config import Settings
+from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import Database, open_pool
 from server.jobs import Job
 from server.keys import KeysRefusedError, load
@@ -68,10 +67,10 @@ async def _serve(settings: Settings, mail_tokens: MailTokens) -> None:
 def main() -> int:
     """Run the worker; the exit status."""
     try:
-        settings = Settings()
+        settings = read_settings()
         keys = load(settings)
-    except (ValidationError, KeysRefusedError) as error:
-        print(error, file=sys.stderr)
+    except (SettingsRefusedError, KeysRefusedError) as error:
+        print(f"refusing to start: {error}", file=sys.stderr)
         return 2
     logs.configure(settings.log_level, "worker")
     if settings.worker_ready_file is not None:

@@ -6,9 +6,8 @@ import sys
 from uuid import UUID
 
 from bankdb import outbox
-from pydantic import ValidationError
 
-from server.config import Settings
+from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import CONNECTION_ERRORS, Database, open_pool
 
 _LISTED_MAX = 1000
@@ -53,9 +52,9 @@ def main() -> int:
     actions.add_parser("replay", help="try one again").add_argument("id", type=UUID)
     outbox_id: UUID | None = getattr(parser.parse_args(), "id", None)
     try:
-        return asyncio.run(_run(Settings(), outbox_id))
-    except ValidationError as error:
-        print(error, file=sys.stderr)
+        return asyncio.run(_run(read_settings(), outbox_id))
+    except SettingsRefusedError as error:
+        print(f"refusing to start: {error}", file=sys.stderr)
         return 2
     except CONNECTION_ERRORS as error:
         print(f"the database cannot be reached: {type(error).__name__}", file=sys.stderr)

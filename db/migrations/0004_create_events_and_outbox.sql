@@ -36,6 +36,7 @@ CREATE TABLE outbox (
 );
 COMMENT ON COLUMN outbox.payload IS 'ids only, never a secret';
 CREATE INDEX outbox_open_idx ON outbox (create_time) WHERE done_time IS NULL AND dead_time IS NULL;
+CREATE INDEX outbox_dead_idx ON outbox (dead_time) WHERE dead_time IS NOT NULL;
 
 GRANT SELECT, INSERT ON events, outbox TO bank_app;
 GRANT UPDATE (position) ON events TO bank_app;

@@ -183,5 +183,7 @@ FROM currencies CROSS JOIN generate_series(1, 8) AS stripe (number);
 
 SET LOCAL lock_timeout = '2s';
 
+-- The foreign keys refuse this while a customer's account or any transfer is left, and so guard
+-- the steps below; without them those drop what there is.
 DELETE FROM accounts WHERE kind = 'SYSTEM_CASH';
 DELETE FROM currencies;

@@ -23,7 +23,8 @@ FOR NO KEY UPDATE SKIP LOCKED;
 SELECT id FROM accounts WHERE owner_user_id = @owner_user_id ORDER BY id FOR NO KEY UPDATE;
 
 -- name: ListSystemAccounts :many
-SELECT id, currency_code FROM accounts WHERE kind = 'SYSTEM_CASH' ORDER BY currency_code, id;
+-- Whoever has no owner is no customer; asked so because there is an index by owner.
+SELECT id, currency_code FROM accounts WHERE owner_user_id IS NULL ORDER BY currency_code, id;
 
 -- name: InsertAccount :one
 INSERT INTO accounts (id, owner_user_id, display_name, currency_code)

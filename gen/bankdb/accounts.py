@@ -93,11 +93,12 @@ async def lock_accounts_of_user(conn: Connection, *, owner_user_id: UUID | None)
 
 
 LIST_SYSTEM_ACCOUNTS: Final = """-- name: ListSystemAccounts :many
-SELECT id, currency_code FROM accounts WHERE kind = 'SYSTEM_CASH' ORDER BY currency_code, id
+SELECT id, currency_code FROM accounts WHERE owner_user_id IS NULL ORDER BY currency_code, id
 """
 
 
 async def list_system_accounts(conn: Connection) -> list[ListSystemAccountsRow]:
+    """Whoever has no owner is no customer; asked so because there is an index by owner."""
     return [ListSystemAccountsRow(*record) for record in await conn.fetch(LIST_SYSTEM_ACCOUNTS)]
 
 

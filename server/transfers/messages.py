@@ -124,10 +124,13 @@ def parse_list_transfers(request: ListTransfersRequest) -> TransferFilter:
 
 def _time(check: Violations, field: str, value: Timestamp) -> datetime:
     try:
-        return from_proto(value)
+        # A message may say what the type forbids: less than none, or more than a second.
+        if 0 <= value.nanos < 10**9:
+            return from_proto(value)
     except OverflowError:
-        check.add(field, "must be in years 1 to 9999")
-        return EARLIEST
+        pass
+    check.add(field, "must be a time in years 1 to 9999")
+    return EARLIEST
 
 
 def render_listed(

@@ -18,6 +18,7 @@ from server.page_token import LAST_ID, PageTokens
 from server.timestamps import LATEST
 
 _SEQUENCE_MAX = 2**63 - 1
+_MILLISECOND = timedelta(milliseconds=1)
 
 Rows = list[Transfer] | list[ListTransfersOfAccountsRow]
 
@@ -91,6 +92,7 @@ class TransferReader:
             if wanted.account_id is not None:
                 await self._check_account(connection, wanted.account_id, caller)
             if wanted.reference is not None:
+                self._page_tokens.read(scope, wanted.page_token)  # this list has one page, so no token is good
                 return await self._by_reference(connection, wanted, caller), ""
             if wanted.account_id is None and caller.reads_everything:
                 return await self._everyones(connection, wanted, scope)
@@ -126,7 +128,7 @@ class TransferReader:
     ) -> tuple[list[Transfer], str]:
         rows = await transfer_queries.list_all_transfers(
             connection,
-            before_id=self._page_tokens.before_id(scope, wanted.page_token),
+            before_id=min(self._page_tokens.before_id(scope, wanted.page_token), _first_id_after(wanted.end_time)),
             first_id=first_id_at(wanted.start_time),
             start_time=wanted.start_time,
             end_time=wanted.end_time,
@@ -164,3 +166,8 @@ class TransferReader:
             wanted.page_size,
             lambda row: [row.create_time.isoformat(), str(row.listed_account_id), str(row.listed_sequence)],
         )
+
+
+def _first_id_after(instant: datetime) -> UUID:
+    """An id above all that were posted before `instant`, so that a range long ago is found by the index."""
+    return first_id_at(min(instant, LATEST - _MILLISECOND) + _MILLISECOND)

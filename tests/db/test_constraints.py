@@ -1,0 +1,285 @@
+"""The database refuses by itself what the code must never write: one row for each constraint that breaks it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from tests.conftest import CloneDatabase, PostgresServer
+from tests.db.migrations import superuser_url
+
+ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
+SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
+LIMIT = 4 * 10**18
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+# A good row of each table, in an order in which they can be inserted.
+GOOD: dict[str, dict[str, Any]] = {
+    "users": {
+        "id": ALICE,
+        "username": "alice",
+        "password_hash": "x",
+        "full_name": "Alice Example",
+        "email": "alice@example.org",
+        "email_verified": True,
+        "roles": ["DEPOSITOR"],
+    },
+    "sessions": {
+        "id": SESSION,
+        "user_id": ALICE,
+        "user_agent": "",
+        "client_address": "",
+        "idle_expire_time": NOW,
+        "expire_time": NOW,
+    },
+    "refresh_tokens": {"token_hash": b"1", "session_id": SESSION},
+    "mail_tokens": {
+        "id": MAIL,
+        "user_id": ALICE,
+        "purpose": "VERIFY_EMAIL",
+        "email": "alice@example.org",
+        "token_hash": b"1",
+        "expire_time": NOW,
+    },
+    "currencies": {"currency_code": "QQQ", "minor_unit_digits": 4, "name": "Sample"},
+    "accounts": {
+        "id": SOURCE,
+        "kind": "CUSTOMER",
+        "owner_user_id": ALICE,
+        "currency_code": "USD",
+        "state": "OPEN",
+        "posted_minor": LIMIT,
+        "held_minor": 0,
+        "overdraft_limit_minor": 10**17,
+    },
+    "transfers": {
+        "id": TRANSFER,
+        "kind": "TRANSFER",
+        "source_account_id": SOURCE,
+        "destination_account_id": DESTINATION,
+        "amount_minor": 10**17,
+        "currency_code": "USD",
+        "initiator_user_id": ALICE,
+        "request_id": UUID(int=14),
+        "description": "",
+        "reference": "rent 11",
+        "source_sequence": 1,
+        "destination_sequence": 1,
+        "create_time": NOW,
+    },
+    "entries": {
+        "account_id": SOURCE,
+        "sequence": 1,
+        "transfer_id": TRANSFER,
+        "amount_minor": -1,
+        "balance_after_minor": 0,
+        "create_time": NOW,
+    },
+    "requests": {
+        "user_id": ALICE,
+        "request_id": UUID(int=14),
+        "rpc": "bank.v1.TransferService/CreateTransfer",
+        "fingerprint": b"1",
+        "result_id": TRANSFER,
+    },
+    "events": {"position": 1, "type": "transfer.posted", "subject_id": TRANSFER},
+    "outbox": {"id": OUTBOX, "job": "send_verification_email", "payload": "{}"},
+}
+# Table, what differs from the good row, and the constraint that must refuse it.
+BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("users", {"username": "bob"}, "users_pkey"),
+    ("users", {"id": ABSENT, "email_verified": False}, "users_username_key"),
+    *(
+        ("users", {"id": ABSENT, "username": name, "email": "b@example.org"}, "users_username_canonical")
+        for name in ("", "bo", "Bob", "1bob", "bob smith", "b" * 33, "bob\n", "bøb")
+    ),
+    ("users", {"id": ABSENT, "username": "bob", "email": "ALICE@example.org"}, "users_verified_email_key"),
+    *(
+        ("users", {"id": ABSENT, "username": "bob", "email": "b@example.org", "roles": roles}, "users_roles_known")
+        for roles in ([], ["ADMIN"], ["DEPOSITOR", "OWNER"], ["depositor"])
+    ),
+    ("sessions", {}, "sessions_pkey"),
+    ("sessions", {"id": ABSENT, "user_id": ABSENT}, "sessions_user_id_fkey"),
+    ("refresh_tokens", {"use_time": NOW}, "refresh_tokens_pkey"),
+    ("refresh_tokens", {"token_hash": b"2", "session_id": ABSENT}, "refresh_tokens_session_id_fkey"),
+    ("refresh_tokens", {"token_hash": b"2"}, "refresh_tokens_unused_key"),
+    ("mail_tokens", {"token_hash": b"2"}, "mail_tokens_pkey"),
+    ("mail_tokens", {"id": ABSENT}, "mail_tokens_token_hash_key"),
+    ("mail_tokens", {"id": ABSENT, "token_hash": b"2", "user_id": ABSENT}, "mail_tokens_user_id_fkey"),
+    ("mail_tokens", {"id": ABSENT, "token_hash": b"2", "purpose": "LOTTERY"}, "mail_tokens_purpose_known"),
+    ("currencies", {}, "currencies_pkey"),
+    *(("currencies", {"currency_code": code}, "currencies_currency_code_iso") for code in ("qqr", "QQ", "QQQQ", "QQ1")),
+    *(
+        ("currencies", {"currency_code": "QQR", "minor_unit_digits": digits}, "currencies_minor_unit_digits_range")
+        for digits in (-1, 5)
+    ),
+    ("accounts", {}, "accounts_pkey"),
+    ("accounts", {"id": ABSENT, "owner_user_id": ABSENT}, "accounts_owner_user_id_fkey"),
+    ("accounts", {"id": ABSENT, "currency_code": "XAU"}, "accounts_currency_code_fkey"),
+    ("accounts", {"id": ABSENT, "kind": "SYSTEM_FEES", "owner_user_id": None}, "accounts_kind_known"),
+    ("accounts", {"id": ABSENT, "owner_user_id": None}, "accounts_customer_owned"),
+    ("accounts", {"id": ABSENT, "kind": "SYSTEM_CASH"}, "accounts_customer_owned"),
+    ("accounts", {"id": ABSENT, "state": "ASLEEP"}, "accounts_state_known"),
+    *(
+        (
+            "accounts",
+            {"id": ABSENT, "kind": "SYSTEM_CASH", "owner_user_id": None, "state": state, "posted_minor": 0},
+            "accounts_system_open",
+        )
+        for state in ("FROZEN", "CLOSED")
+    ),
+    ("accounts", {"id": ABSENT, "posted_minor": LIMIT + 1}, "accounts_posted_minor_range"),
+    (
+        "accounts",
+        {"id": ABSENT, "kind": "SYSTEM_CASH", "owner_user_id": None, "posted_minor": -LIMIT - 1},
+        "accounts_posted_minor_range",
+    ),
+    ("accounts", {"id": ABSENT, "held_minor": -1}, "accounts_held_minor_range"),
+    ("accounts", {"id": ABSENT, "held_minor": LIMIT + 1}, "accounts_held_minor_range"),
+    ("accounts", {"id": ABSENT, "overdraft_limit_minor": -1}, "accounts_overdraft_limit_minor_range"),
+    ("accounts", {"id": ABSENT, "overdraft_limit_minor": 10**17 + 1}, "accounts_overdraft_limit_minor_range"),
+    (
+        "accounts",
+        {"id": ABSENT, "posted_minor": -1, "overdraft_limit_minor": 0},
+        "accounts_available_minor_not_negative",
+    ),
+    (
+        "accounts",
+        {"id": ABSENT, "posted_minor": 9, "held_minor": 12, "overdraft_limit_minor": 2},
+        "accounts_available_minor_not_negative",
+    ),
+    ("accounts", {"id": ABSENT, "state": "CLOSED", "posted_minor": 1}, "accounts_closed_empty"),
+    (
+        "accounts",
+        {"id": ABSENT, "state": "CLOSED", "posted_minor": 0, "held_minor": 1, "overdraft_limit_minor": 1},
+        "accounts_closed_empty",
+    ),
+    ("transfers", {"reference": None}, "transfers_pkey"),
+    ("transfers", {"id": ABSENT}, "transfers_initiator_reference_key"),
+    (
+        "transfers",
+        {"id": ABSENT, "reference": None, "source_account_id": ABSENT},
+        "transfers_source_account_id_fkey",
+    ),
+    (
+        "transfers",
+        {"id": ABSENT, "reference": None, "destination_account_id": ABSENT},
+        "transfers_destination_account_id_fkey",
+    ),
+    ("transfers", {"id": ABSENT, "reference": None, "kind": "GIFT"}, "transfers_kind_known"),
+    (
+        "transfers",
+        {"id": ABSENT, "reference": None, "destination_account_id": SOURCE},
+        "transfers_accounts_differ",
+    ),
+    *(
+        ("transfers", {"id": ABSENT, "reference": None, "amount_minor": amount}, "transfers_amount_minor_range")
+        for amount in (-1, 0, 10**17 + 1)
+    ),
+    ("transfers", {"id": ABSENT, "reference": ""}, "transfers_reference_not_empty"),
+    ("entries", {}, "entries_pkey"),
+    ("entries", {"account_id": ABSENT}, "entries_account_id_fkey"),
+    ("entries", {"sequence": 2, "transfer_id": ABSENT}, "entries_transfer_id_fkey"),
+    ("entries", {"sequence": 0}, "entries_sequence_positive"),
+    ("entries", {"sequence": 2, "amount_minor": 0}, "entries_amount_minor_not_zero"),
+    ("requests", {"result_id": ABSENT}, "requests_pkey"),
+    ("events", {}, "events_position_key"),
+    ("events", {"position": 0}, "events_position_positive"),
+    ("outbox", {}, "outbox_pkey"),
+    ("outbox", {"id": ABSENT, "done_time": NOW, "dead_time": NOW}, "outbox_done_or_dead"),
+)
+# No row can be made to break these: identity never repeats by itself.
+UNBREAKABLE = {"events_pkey", "schema_migrations_pkey"}
+
+
+async def insert(connection: Any, table: str, row: dict[str, Any]) -> None:
+    places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+    await connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+
+
+@pytest.fixture(scope="module")
+async def connection(clone_database: CloneDatabase, postgres: PostgresServer) -> AsyncIterator[Any]:
+    """A database with one good row in each table, as its superuser, whom no privilege stops."""
+    async with clone_database() as database:
+        opened = await asyncpg.connect(superuser_url(postgres, database.owner_url))
+        for table, row in GOOD.items():
+            await insert(opened, table, row)
+            if table == "accounts":
+                await insert(opened, table, {**row, "id": DESTINATION})
+        yield opened
+        await opened.close()
+
+
+class TestConstraints:
+    @pytest.mark.parametrize(("table", "change", "constraint"), BREACHES, ids=lambda value: str(value)[:60])
+    async def test_row_that_breaks_it_is_refused_by_name(
+        self, connection: Any, table: str, change: dict[str, Any], constraint: str
+    ) -> None:
+        before = await connection.fetchval(f"SELECT count(*) FROM {table}")
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+            await insert(connection, table, {**GOOD[table], **change})
+        assert refused.value.constraint_name == constraint
+        assert await connection.fetchval(f"SELECT count(*) FROM {table}") == before
+
+    async def test_every_constraint_has_a_row_here(self, connection: Any) -> None:
+        rows = await connection.fetch(
+            "SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+            " UNION SELECT indexrelid::regclass::text FROM pg_index"
+            " INNER JOIN pg_class ON pg_class.oid = indexrelid"
+            " WHERE indisunique AND relnamespace = 'public'::regnamespace"
+        )
+        assert {row[0] for row in rows} == {constraint for _, _, constraint in BREACHES} | UNBREAKABLE
+
+    @pytest.mark.parametrize("table", GOOD)
+    async def test_what_must_be_said_cannot_be_null(self, connection: Any, table: str) -> None:
+        optional = {"reference", "owner_user_id", "position"}
+        for column in GOOD[table].keys() - optional:
+            with pytest.raises(asyncpg.NotNullViolationError) as refused:
+                await insert(connection, table, {**GOOD[table], column: None})
+            assert refused.value.column_name == column
+
+    async def test_unverified_addresses_may_repeat(self, connection: Any) -> None:
+        transaction = connection.transaction()
+        await transaction.start()
+        for number in range(2):
+            row = {"id": uuid4(), "username": f"bob{number}", "email_verified": False}
+            await insert(connection, "users", {**GOOD["users"], **row})
+        await transaction.rollback()
+
+    async def test_row_at_each_bound_is_taken(self, connection: Any) -> None:
+        transaction = connection.transaction()
+        await transaction.start()
+        for change in (
+            {"posted_minor": -(10**17)},
+            {"posted_minor": 0, "held_minor": 10**17},
+            {"posted_minor": 0, "state": "CLOSED"},
+            {"kind": "SYSTEM_CASH", "owner_user_id": None, "posted_minor": -LIMIT},
+        ):
+            await insert(connection, "accounts", {**GOOD["accounts"], "id": uuid4(), **change})
+        await insert(
+            connection, "transfers", {**GOOD["transfers"], "id": uuid4(), "reference": None, "amount_minor": 1}
+        )
+        await transaction.rollback()
+
+
+class TestEntrySequenceBefore:
+    async def test_it_is_the_last_entry_before_the_instant(self, connection: Any) -> None:
+        transaction = connection.transaction()
+        await transaction.start()
+        # Times in seconds after NOW, several entries at one instant.
+        seconds = [0, 0, 1, 3, 3, 3, 4, 9, 9]
+        for sequence, second in enumerate(seconds, 1):
+            row = {"account_id": DESTINATION, "sequence": sequence, "create_time": NOW + timedelta(seconds=second)}
+            await insert(connection, "entries", {**GOOD["entries"], **row})
+        for second in range(-1, 11):
+            for microseconds in (-1, 0, 1):
+                offset = timedelta(seconds=second, microseconds=microseconds)
+                found = await connection.fetchval("SELECT entry_sequence_before($1, $2)", DESTINATION, NOW + offset)
+                assert found == sum(timedelta(seconds=each) < offset for each in seconds)
+        await transaction.rollback()
+
+    async def test_account_without_entries_has_none(self, connection: Any) -> None:
+        assert await connection.fetchval("SELECT entry_sequence_before($1, now())", DESTINATION) == 0

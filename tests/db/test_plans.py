@@ -1,0 +1,142 @@
+"""No query of the service reads a whole table: it would be fast in a test and slow in its third year."""
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlsplit
+
+import asyncpg
+import bankdb
+import pytest
+
+from server.ledger.commit_queue import LEDGER_SETTINGS
+from tests.conftest import CloneDatabase, PostgresServer
+
+ROWS = 100_000
+# Of these tables a query may read all: they stay tiny.
+TINY = {"currencies"}
+# These may read any table as a whole.
+EXEMPT: dict[str, str] = {}
+EXEMPT_MODULES = {"verification": "the proof that the ledger adds up has to read all of it"}
+# Run by the writer of the ledger, with its settings.
+LEDGER_QUERIES = {
+    "accounts.LOCK_ACCOUNTS",
+    "accounts.LOCK_FREE_ACCOUNTS",
+    "accounts.LIST_EXISTING_ACCOUNT_IDS",
+    "accounts.LOCK_ACCOUNT",
+    "requests.LIST_MOVEMENT_CONTEXTS",
+    "transfers.INSERT_POSTINGS",
+}
+
+
+def queries() -> dict[str, str]:
+    """Every generated query by module and name, but those of the exempt modules."""
+    found = {}
+    for module in pkgutil.iter_modules(bankdb.__path__):
+        if module.name != "models" and module.name not in EXEMPT_MODULES:
+            constants = vars(importlib.import_module(f"bankdb.{module.name}"))
+            found |= {
+                f"{module.name}.{name}": value
+                for name, value in constants.items()
+                if isinstance(value, str) and value.startswith("-- name: ")
+            }
+    return found
+
+
+QUERIES = queries()
+
+FILL = f"""
+SET session_replication_role = replica;
+INSERT INTO users (id, username, password_hash, full_name, email, email_verified)
+SELECT md5('u' || n)::uuid, 'user' || n, 'x', 'Somebody', n || '@example.org', n % 2 = 0
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time, revoke_time)
+SELECT
+    md5('s' || n)::uuid, md5('u' || n % 20000)::uuid, 'agent', '127.0.0.1', now() + '1 h', now() + '1 h',
+    CASE WHEN n % 3 = 0 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO refresh_tokens (token_hash, session_id, use_time)
+SELECT sha256(n::text::bytea), md5('s' || n)::uuid, CASE WHEN n % 2 = 0 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO mail_tokens (id, user_id, purpose, email, token_hash, expire_time, use_time)
+SELECT
+    md5('o' || n)::uuid, md5('u' || n)::uuid, 'VERIFY_EMAIL', n || '@example.org', sha256(n::text::bytea),
+    now(), CASE WHEN n % 2 = 0 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO outbox (id, job, payload, enqueue_time, done_time, dead_time)
+SELECT
+    md5('o' || n)::uuid, 'send_verification_email', '{{}}', now(),
+    CASE WHEN n % 100 > 1 THEN now() END, CASE WHEN n % 100 = 1 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO accounts (id, owner_user_id, currency_code)
+SELECT md5('a' || n)::uuid, md5('u' || n % 50000)::uuid, 'USD' FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO transfers (
+    id, kind, source_account_id, destination_account_id, amount_minor, currency_code, initiator_user_id,
+    request_id, description, reference, source_sequence, destination_sequence, create_time
+)
+SELECT
+    md5('t' || n)::uuid, CASE WHEN n % 10 = 0 THEN 'DEPOSIT' ELSE 'TRANSFER' END,
+    md5('a' || n % 1000)::uuid, md5('a' || 1000 + n % 1000)::uuid, 1, 'USD', md5('u' || n % 1000)::uuid,
+    md5('r' || n)::uuid, 'rent', CASE WHEN n % 5 = 0 THEN 'reference ' || n END,
+    1 + n / 1000, 1 + n / 1000, '2026-01-01'::timestamptz + n * interval '1 s'
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO entries (account_id, sequence, transfer_id, amount_minor, balance_after_minor, create_time)
+SELECT source_account_id, source_sequence, id, -1, 0, create_time FROM transfers
+UNION ALL
+SELECT destination_account_id, destination_sequence, id, 1, 0, create_time FROM transfers;
+INSERT INTO requests (user_id, request_id, rpc, fingerprint, result_id)
+SELECT initiator_user_id, request_id, 'bank.v1.TransferService/CreateTransfer', '\\x00', id FROM transfers;
+INSERT INTO events (position, type, subject_id, user_id)
+SELECT CASE WHEN n <= {ROWS} - 100 THEN n END, 'transfer.posted', md5('t' || n)::uuid, md5('u' || n % 1000)::uuid
+FROM generate_series(1, {ROWS}) AS n;
+SET session_replication_role = origin;
+ANALYZE;
+"""
+
+
+@pytest.fixture(scope="module")
+async def connection(
+    clone_database: CloneDatabase, postgres: PostgresServer
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of the application's role to a bank of some size."""
+    async with clone_database() as database, database.pool.acquire() as lent:
+        name = urlsplit(database.owner_url).path
+        superuser = await asyncpg.connect(urlsplit(postgres.superuser_url)._replace(path=name).geturl())
+        await superuser.execute(FILL)
+        await superuser.close()
+        yield lent  # type: ignore[misc]  # lent by the pool, which is as good
+
+
+async def whole_tables(
+    connection: "asyncpg.Connection[asyncpg.Record]", query: str, settings: Mapping[str, str]
+) -> set[str]:
+    """Tables that the plan for any arguments reads from end to end."""
+    async with connection.transaction():
+        for name, value in {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}.items():
+            await connection.execute("SELECT set_config($1, $2, true)", name, value)
+        await connection.execute(f"PREPARE asked AS {query}")
+        arguments = await connection.fetchval(
+            "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"
+        )
+        values = f"({', '.join(['NULL'] * arguments)})" if arguments else ""
+        plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked{values}")]
+        await connection.execute("DEALLOCATE asked")
+    lines = [line.partition("Seq Scan on ")[2] for line in plan if "Seq Scan on " in line]
+    return {line.split()[0] for line in lines}
+
+
+class TestPlans:
+    @pytest.mark.parametrize("name", QUERIES)
+    async def test_query_finds_its_rows_by_an_index(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", name: str
+    ) -> None:
+        settings = LEDGER_SETTINGS if name in LEDGER_QUERIES else {}
+        found = await whole_tables(connection, QUERIES[name], settings)
+        assert found - TINY == set()
+
+    async def test_query_without_an_index_is_noticed(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        query = "SELECT id FROM transfers WHERE description = $1"
+        assert await whole_tables(connection, query, {}) == {"transfers"}
+
+    def test_ledger_queries_exist(self) -> None:
+        assert QUERIES.keys() >= LEDGER_QUERIES
