@@ -3,12 +3,12 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-CHECKED := $(wildcard server worker local tools client)
+CHECKED := $(wildcard server worker local tools client bench)
 INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }; \
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long verify \
+.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long bench verify \
 	migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -62,6 +62,9 @@ test: setup ## Run the tests against real servers
 
 test-long: setup ## Run the long tests: fuzzing, faults, browsers
 	$(VENV_PYTHON) -m pytest -m long $(ARGS)
+
+bench: setup ## Measure service and yardstick in turn; bars as ratios (needs ghz and wrk)
+	$(VENV_PYTHON) -m bench --report docs/benchmarks.md $(ARGS)
 
 migrate-up: runtime ## Apply the missing migrations to MIGRATION_DATABASE_URL, or to the running local stack
 	@$(VENV_PYTHON) -m local.migrate up

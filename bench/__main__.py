@@ -1,0 +1,116 @@
+"""`make bench`: service and yardstick in turn on one machine; medians as a table, bars as ratios."""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import astuple
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.bank import Bank, running_bank
+from bench.load import (
+    Result,
+    batches,
+    json_calls,
+    machine,
+    missing_tools,
+    open_loop,
+    prepare_yardstick,
+    transfer_files,
+    unary,
+    yardstick,
+)
+from bench.report import bars, table
+
+_Row = Callable[[], Awaitable[Result]]
+
+
+async def main() -> int:
+    """Run the rounds, check the ledger, write the report."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=10, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--callers", type=int, default=64)
+    parser.add_argument("--processes", type=int, default=2, help="of the server")
+    parser.add_argument("--only", help="rows whose name holds this word, beside the yardstick")
+    parser.add_argument("--report", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    for command in missing_tools():
+        print(f"a load generator is missing: {command}", file=sys.stderr)
+    if missing_tools():
+        return 2
+    with tempfile.TemporaryDirectory(prefix="bank-bench-") as name:
+        folder = Path(name)
+        async with running_bank(folder / "state", options.processes) as bank, _empty_server(bank, folder) as empty:
+            await prepare_yardstick(bank)
+            rows = _rows(bank, folder, options, *empty)
+            results: dict[str, list[Result]] = {row: [] for row in rows}
+            for number in range(options.rounds):
+                for row, run in rows.items():
+                    results[row].append(await run())
+                    print(f"round {number + 1}: {row}: {results[row][-1].rate:,.0f}/s", file=sys.stderr)
+            consistent = await bank.adds_up()
+    medians = {
+        row: Result(*(statistics.median(values) for values in zip(*map(astuple, runs), strict=True)))
+        for row, runs in results.items()
+    }
+    setting = (
+        f"{machine()}; {options.processes} server processes, {options.callers} callers, medians of {options.rounds}"
+        f" runs of {options.seconds} s, {datetime.now(UTC):%d %B %Y}"
+    )
+    report = "\n".join([setting, "", table(medians), "", bars(medians), "", f"The ledger adds up: {consistent}."])
+    print(report)
+    if options.report:
+        options.report.write_text(f"# Benchmarks\n\n{report}\n")
+    return 0 if consistent and not any(result.failures for result in medians.values()) else 1
+
+
+def _rows(
+    bank: Bank, folder: Path, options: argparse.Namespace, empty_ports: list[int], empty_pid: int
+) -> dict[str, _Row]:
+    seconds, callers = options.seconds, options.callers
+    uniform = transfer_files(bank, folder, "uniform")
+    hot_destination = transfer_files(bank, folder, "hot-destination")
+    hot_source = transfer_files(bank, folder, "hot-source")
+    rows: dict[str, _Row] = {
+        "yardstick": lambda: yardstick(bank, seconds),
+        "empty handler": lambda: unary(bank, seconds, callers, uniform, empty_ports, empty_pid),
+        "unary, uniform": lambda: unary(bank, seconds, callers, uniform),
+        "unary, hot destination": lambda: unary(bank, seconds, callers, hot_destination),
+        "unary, hot source": lambda: unary(bank, seconds, callers, hot_source),
+        "JSON through Envoy": lambda: json_calls(bank, seconds, callers, folder),
+        "batches of 20": lambda: batches(bank, seconds, 20),
+        "batches of 200": lambda: batches(bank, seconds, 200),
+        "batches of 1,000": lambda: batches(bank, seconds, 1000),
+        "open loop, 100/s": lambda: open_loop(bank, seconds, 100),
+    }
+    return {row: run for row, run in rows.items() if row == "yardstick" or not options.only or options.only in row}
+
+
+@asynccontextmanager
+async def _empty_server(bank: Bank, folder: Path) -> AsyncIterator[tuple[list[int], int]]:
+    """As many processes as the bank's with a handler that does nothing; their ports, and their parent."""
+    ports = [port + 100 for port in bank.server_ports]
+    environment = bank.environment | {
+        "BANK_ENVIRONMENT": "test",
+        "DATABASE_URL": bank.application_url,
+        "REDIS_URL": "redis://unused",
+        "TOKEN_KEYS_FILE": str(folder / "state" / "token_keys.json"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.empty", *map(str, ports), env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    await asyncio.sleep(2)
+    try:
+        yield ports, process.pid
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main()))

@@ -1,0 +1,335 @@
+"""Load from outside: pgbench for the yardstick, ghz and wrk for calls, our own client for batches and open loop."""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import grpc
+from bank.v1.transfer_service_pb2 import (
+    BatchCreateTransfersRequest,
+    BatchCreateTransfersResponse,
+    BatchMode,
+    CreateTransferRequest,
+    CreateTransferResponse,
+)
+from uuid_utils.compat import uuid4
+
+from bench.bank import Bank, Owner
+from bench.cpu import tree_seconds
+from local.postgres import binary
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUESTS_PREPARED = 5_000
+GENERATORS = 4
+"""ghz processes, each with the token of one owner; a multiple of the server processes."""
+CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run.
+
+    Attributes:
+        rate: Transfers, or calls where nothing is transferred, that succeeded, a second.
+        database_us: Database CPU for each of them, in microseconds; the worker's sequencer included.
+        server_us: CPU of the server processes for each, in microseconds.
+        p50_ms, p95_ms, p99_ms: Latencies of calls; zero where the tool tells none.
+        failures: Calls that did not succeed.
+    """
+
+    rate: float
+    database_us: float
+    server_us: float = 0
+    p50_ms: float = 0
+    p95_ms: float = 0
+    p99_ms: float = 0
+    failures: int = 0
+
+
+class _Meter:
+    """CPU of database and server between two moments."""
+
+    def __init__(self, bank: Bank, server: int | None = None) -> None:
+        self._bank, self._server = bank, server or bank.server
+        self._database_s, self._server_s = tree_seconds(bank.postmaster), tree_seconds(self._server)
+
+    def read(self, count: int) -> tuple[float, float]:
+        """Microseconds of database and server CPU for each of `count`."""
+        database_s = tree_seconds(self._bank.postmaster) - self._database_s
+        server_s = tree_seconds(self._server) - self._server_s
+        return database_s / max(count, 1) * 1e6, server_s / max(count, 1) * 1e6
+
+
+async def prepare_yardstick(bank: Bank) -> None:
+    """Make the yardstick's tables."""
+    psql = str(binary("psql"))
+    await _run(psql, "-q", "-d", bank.superuser_url, "-f", str(ROOT / "bench" / "textbook_schema.sql"))
+    await _run(psql, "-q", "-d", bank.superuser_url, "-c", "VACUUM ANALYZE")
+
+
+async def yardstick(bank: Bank, seconds: int) -> Result:
+    """The textbook transfer, one transaction each, by 16 clients of pgbench on the same server."""
+    meter = _Meter(bank)
+    script = str(ROOT / "bench" / "textbook.sql")
+    command = [
+        str(binary("pgbench")),
+        *["-n", "-M", "prepared", "-c", "16", "-j", "1"],
+        "-T",
+        str(seconds),
+        "-f",
+        script,
+    ]
+    output = await _run(*command, bank.superuser_url)
+    label = "number of transactions actually processed:"
+    count = int(next(line for line in output.splitlines() if line.startswith(label)).removeprefix(label))
+    return Result(rate=count / seconds, database_us=meter.read(count)[0])
+
+
+async def unary(
+    bank: Bank, seconds: int, callers: int, requests: Sequence[Path], ports: Sequence[int] = (), server: int = 0
+) -> Result:
+    """CreateTransfer by ghz, its callers spread over the server processes.
+
+    Args:
+        bank: What is called.
+        seconds: How long.
+        callers: How many calls at once altogether.
+        requests: Files of `transfer_files`, one for each generator.
+        ports: Other ports than the bank's, and
+        server: the process whose tree listens there.
+    """
+    ghz = shutil.which("ghz") or str(Path.home() / "go" / "bin" / "ghz")
+    ports = ports or bank.server_ports
+    common = ["--insecure", "--call", CREATE_TRANSFER, "-c", str(callers // GENERATORS), "--connections", "2"]
+    common += ["-z", f"{seconds}s", "--duration-stop", "wait", "-O", "json"]
+    common += ["--protoset", str(ROOT / "gen" / "bank.binpb")]
+    meter = _Meter(bank, server or None)
+    commands = []
+    for number, path in enumerate(requests):
+        authorization = json.dumps({"authorization": f"Bearer {_owner(bank, path).token}"})
+        address = f"127.0.0.1:{ports[number % len(ports)]}"
+        commands.append([ghz, *common, "-D", str(path), "-m", authorization, address])
+    outputs = await asyncio.gather(*(_run(*command) for command in commands))
+    reports = [json.loads(output) for output in outputs]
+    good = sum(report["statusCodeDistribution"].get("OK", 0) for report in reports)
+    database_us, server_us = meter.read(good)
+    latency = {
+        each["percentage"]: each["latency"] / 1e6 for report in reports for each in report["latencyDistribution"] or []
+    }
+    return Result(
+        rate=good / (max(report["total"] for report in reports) / 1e9),
+        database_us=database_us,
+        server_us=server_us,
+        p50_ms=latency.get(50, 0),
+        p95_ms=latency.get(95, 0),
+        p99_ms=latency.get(99, 0),
+        failures=sum(report["count"] for report in reports) - good,
+    )
+
+
+def transfer_files(bank: Bank, folder: Path, pattern: str) -> list[Path]:
+    """For each generator, transfers of 1 with new request ids, as JSON.
+
+    Args:
+        bank: Whose accounts.
+        folder: Where to write them.
+        pattern: `uniform`: from one owner's accounts to anybody's. `hot-destination`: all to one
+            account. `hot-source`: all from one account.
+    """
+    draw = random.Random(1)  # noqa: S311 - the same load in every run
+    accounts = [account_id for owner in bank.owners for account_id in owner.account_ids]
+    paths = []
+    for number in range(GENERATORS):
+        owner = bank.owners[0 if pattern == "hot-source" else number]
+        requests = []
+        for _ in range(REQUESTS_PREPARED):
+            source = owner.account_ids[0] if pattern == "hot-source" else draw.choice(owner.account_ids)
+            destination = bank.owners[-1].account_ids[0] if pattern == "hot-destination" else draw.choice(accounts)
+            if source != destination:
+                requests.append(
+                    {
+                        "request_id": "{{newUUID}}",
+                        "source_account_id": str(source),
+                        "destination_account_id": str(destination),
+                        "amount_minor": 1,
+                        "currency_code": "USD",
+                    }
+                )
+        paths.append(folder / f"{pattern}-{bank.owners.index(owner)}-{number}.json")
+        paths[-1].write_text(json.dumps(requests))
+    return paths
+
+
+def _owner(bank: Bank, path: Path) -> Owner:
+    return bank.owners[int(path.stem.split("-")[-2])]
+
+
+async def json_calls(bank: Bank, seconds: int, callers: int, folder: Path) -> Result:
+    """CreateTransfer as JSON through Envoy, by wrk."""
+    script = folder / "transfers.lua"
+    owner, other = bank.owners[0], bank.owners[1]
+    script.write_text(
+        _LUA.format(
+            sources=", ".join(f'"{each}"' for each in owner.account_ids[:500]),
+            destinations=", ".join(f'"{each}"' for each in other.account_ids[:500]),
+            token=owner.token,
+        )
+    )
+    meter = _Meter(bank)
+    before = await bank.transfer_count()
+    options = ["-t1", f"-c{callers}", f"-d{seconds}s", "--latency", "-s", str(script)]
+    output = await _run("wrk", *options, f"http://127.0.0.1:{bank.gateway_port}/v1/transfers")
+    good = await bank.transfer_count() - before
+    database_us, server_us = meter.read(good)
+    latency = {words[0]: _ms(words[1]) for words in map(str.split, output.splitlines()) if words and "%" in words[0]}
+    failures = next((int(line.split()[-1]) for line in output.splitlines() if "Non-2xx" in line), 0)
+    return Result(
+        rate=good / seconds,
+        database_us=database_us,
+        server_us=server_us,
+        p50_ms=latency.get("50%", 0),
+        p99_ms=latency.get("99%", 0),
+        failures=failures,
+    )
+
+
+_LUA = """
+local sources = {{ {sources} }}
+local destinations = {{ {destinations} }}
+math.randomseed(os.time())
+local function hex(length)
+  local digits = {{}}
+  for index = 1, length do digits[index] = string.format("%x", math.random(0, 15)) end
+  return table.concat(digits)
+end
+local headers = {{ ["Authorization"] = "Bearer {token}", ["Content-Type"] = "application/json" }}
+request = function()
+  local id = hex(8) .. "-" .. hex(4) .. "-4" .. hex(3) .. "-8" .. hex(3) .. "-" .. hex(12)
+  local body = '{{"request_id":"' .. id .. '","source_account_id":"' .. sources[math.random(#sources)] ..
+    '","destination_account_id":"' .. destinations[math.random(#destinations)] ..
+    '","amount_minor":"1","currency_code":"USD"}}'
+  return wrk.format("POST", nil, headers, body)
+end
+"""
+
+
+def _ms(text: str) -> float:
+    for unit, factor in (("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return 0
+
+
+async def batches(bank: Bank, seconds: int, size: int, callers: int = 4) -> Result:
+    """BatchCreateTransfers of `size` items each, by our own client."""
+    draw = random.Random(2)  # noqa: S311 - the same load in every run
+    accounts = [account_id for owner in bank.owners for account_id in owner.account_ids]
+    times: list[float] = []
+    failures = 0
+    meter = _Meter(bank)
+    give_up = perf_counter() + seconds
+
+    async def caller(number: int) -> None:
+        nonlocal failures
+        owner = bank.owners[number]
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{bank.server_ports[number % len(bank.server_ports)]}",
+            options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)],
+        ) as channel:
+            call = channel.unary_unary(
+                "/bank.v1.TransferService/BatchCreateTransfers",
+                request_serializer=BatchCreateTransfersRequest.SerializeToString,
+                response_deserializer=BatchCreateTransfersResponse.FromString,
+            )
+            while perf_counter() < give_up:
+                request = BatchCreateTransfersRequest(
+                    transfers=[_transfer(draw, owner, accounts) for _ in range(size)],
+                    mode=BatchMode.BATCH_MODE_INDEPENDENT,
+                )
+                started = perf_counter()
+                reply = await call(request, metadata=[("authorization", f"Bearer {owner.token}")])
+                times.append(perf_counter() - started)
+                failures += sum(result.HasField("status") for result in reply.results)
+
+    started = perf_counter()
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    count = len(times) * size - failures
+    return _timed(times, count, perf_counter() - started, meter, failures)
+
+
+async def open_loop(bank: Bank, seconds: int, rate: int) -> Result:
+    """CreateTransfer at fixed moments, whatever became of the calls before."""
+    draw = random.Random(3)  # noqa: S311 - the same load in every run
+    owner = bank.owners[0]
+    accounts = [account_id for each in bank.owners for account_id in each.account_ids]
+    times: list[float] = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{bank.server_ports[0]}") as channel:
+        call = channel.unary_unary(
+            "/" + CREATE_TRANSFER,
+            request_serializer=CreateTransferRequest.SerializeToString,
+            response_deserializer=CreateTransferResponse.FromString,
+        )
+
+        async def one(due: float) -> None:
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            await call(_transfer(draw, owner, accounts), metadata=[("authorization", f"Bearer {owner.token}")])
+            # From when it was due, so that a stall is paid for by every call it delays.
+            times.append(perf_counter() - due)
+
+        meter = _Meter(bank)
+        begin = perf_counter() + 0.1
+        await asyncio.gather(*(one(begin + number / rate) for number in range(seconds * rate)))
+        return _timed(times, len(times), perf_counter() - begin, meter, 0)
+
+
+def _transfer(draw: random.Random, owner: Owner, accounts: Sequence[object]) -> CreateTransferRequest:
+    source = str(draw.choice(owner.account_ids))
+    destination = str(draw.choice(accounts))
+    while destination == source:
+        destination = str(draw.choice(accounts))
+    return CreateTransferRequest(
+        request_id=str(uuid4()),
+        source_account_id=source,
+        destination_account_id=destination,
+        amount_minor=1,
+        currency_code="USD",
+    )
+
+
+def _timed(times: list[float], count: int, seconds: float, meter: _Meter, failures: int) -> Result:
+    database_us, server_us = meter.read(count)
+    times.sort()
+    p50, p95, p99 = (times[int(len(times) * part)] * 1e3 if times else 0 for part in (0.5, 0.95, 0.99))
+    return Result(count / seconds, database_us, server_us, p50, p95, p99, failures)
+
+
+async def _run(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=sys.stderr)
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{Path(command[0]).name} failed with status {process.returncode}")
+    return output.decode()
+
+
+def missing_tools() -> list[str]:
+    """What has to be installed first, by the command that does it."""
+    missing = []
+    if not (shutil.which("ghz") or (Path.home() / "go" / "bin" / "ghz").exists()):
+        missing.append("go install github.com/bojand/ghz/cmd/ghz@v0.93.0")
+    if not shutil.which("wrk"):
+        missing.append("apt-get install wrk")
+    return missing
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "a processor")
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {sys.version.split()[0]}"
