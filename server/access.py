@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from server.caller import Role
 
+BATCH_BYTES_MAX = 2 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -14,12 +16,14 @@ class Access:
         roles: The caller must have one of these; empty: any signed-in user.
         checked_by_ledger: Session, user and roles are read by the ledger under its locks, in the
             transaction that moves the money, and so not before it.
+        request_bytes_max: Largest request message.
         deadline_s: How long a call may take, whatever deadline the caller sets.
     """
 
     public: bool = False
     roles: frozenset[Role] = frozenset()
     checked_by_ledger: bool = False
+    request_bytes_max: int = 64 * 1024
     deadline_s: float = 15.0
 
 
@@ -50,8 +54,15 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.AccountService/WithdrawFunds": MONEY,
     "/bank.v1.AccountService/ListEntries": SIGNED_IN,
     "/bank.v1.TransferService/CreateTransfer": MONEY,
+    "/bank.v1.TransferService/BatchCreateTransfers": Access(checked_by_ledger=True, request_bytes_max=BATCH_BYTES_MAX),
+    "/bank.v1.TransferService/ReverseTransfer": MONEY,
     "/bank.v1.TransferService/GetTransfer": SIGNED_IN,
     "/bank.v1.TransferService/ListTransfers": SIGNED_IN,
+    "/bank.v1.HoldService/CreateHold": MONEY,
+    "/bank.v1.HoldService/GetHold": SIGNED_IN,
+    "/bank.v1.HoldService/ListHolds": SIGNED_IN,
+    "/bank.v1.HoldService/CaptureHold": MONEY,
+    "/bank.v1.HoldService/VoidHold": MONEY,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=300.0),
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,
     "/grpc.health.v1.Health/Check": PUBLIC,

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+from functools import partial
 
 import grpc
 import structlog
 from bank.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    hold_service_pb2,
+    hold_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
     session_service_pb2,
@@ -21,13 +24,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from server.access import ACCESS
+from server.access import ACCESS, BATCH_BYTES_MAX
 from server.accounts.operations import Accounts
 from server.accounts.rpc import AccountServicer
 from server.config import Settings
 from server.database import Database, open_pool
+from server.error_status import status_of
+from server.holds.operations import HoldReader
+from server.holds.rpc import HoldServicer
 from server.interceptor import CallInterceptor, unlisted
 from server.keys import Keys
+from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.rpc import LedgerServicer
 from server.page_token import PageTokens
@@ -49,17 +56,17 @@ SERVICES = [
         session_service_pb2,
         account_service_pb2,
         transfer_service_pb2,
+        hold_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 LIVENESS = "liveness"
 """Health service that only proves that the process answers; the empty name needs the database too."""
-MESSAGE_BYTES_MAX = 64 * 1024
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", BATCH_BYTES_MAX),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.max_connection_age_ms", 5 * 60 * 1000),
@@ -99,13 +106,20 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
         start_http_server(settings.metrics_port + process, addr=settings.server_host)
     url = settings.database_url.get_secret_value()
     database = Database(await open_pool(url, size=settings.read_pool_size))
-    ledger_pool = await open_pool(url, size=1 + settings.ledger_side_connections, settings=LEDGER_SETTINGS)
+    ledger_pool = await open_pool(
+        url, size=1 + BATCHES_AT_ONCE + settings.ledger_side_connections, settings=LEDGER_SETTINGS
+    )
     ledger = CommitQueue(ledger_pool, settings.ledger_side_connections)
+    batches = Batches(ledger_pool)
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
-    server, health_servicer = _build(settings, keys, database, ledger, reference, passwords)
+    server, health_servicer = _build(settings, keys, database, ledger, batches, reference, passwords)
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
+    # Loaded before the first call can arrive, if the database is there; the watch tries again.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+            await reference.load(database)
     await server.start()
     _log.info("listening", address=address)
     watch = asyncio.create_task(_watch_database(database, reference, health_servicer), name="database watch")
@@ -129,6 +143,7 @@ def _build(
     keys: Keys,
     database: Database,
     ledger: CommitQueue,
+    batches: Batches,
     reference: ReferenceData,
     passwords: Passwords,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
@@ -154,7 +169,11 @@ def _build(
         AccountServicer(accounts, ledger, transfers, reference), server
     )
     transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
-        TransferServicer(ledger, transfers, reference), server
+        TransferServicer(ledger, batches, transfers, reference, partial(status_of, trace_id="", help_url=help_url)),
+        server,
+    )
+    hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
+        HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(database, reference), server)
     health_servicer = health.aio.HealthServicer()

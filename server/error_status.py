@@ -68,7 +68,8 @@ def status_of(error: BankError, trace_id: str, help_url: str) -> Status:
         trace_id: Sent as RequestInfo.request_id, to be found in the logs.
         help_url: Page that describes the reasons.
     """
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    item = {} if error.item_index is None else {"item_index": str(error.item_index)}
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**error.metadata, **item})
     details: list[Message] = [info, *_family_details(error), RequestInfo(request_id=trace_id)]
     if isinstance(error, RuleBroken):
         details.append(Help(links=[Help.Link(description="What this reason means", url=f"{help_url}#{error.reason}")]))

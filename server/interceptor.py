@@ -111,7 +111,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 async with asyncio.timeout(_time_limit_s(access, context)):
                     caller = await self._admit(access, _metadata.get())
-                    return await behavior(_decode(deserialize, raw), context)
+                    return await behavior(_decode(deserialize, raw, access), context)
             except asyncio.CancelledError:
                 code = "CANCELLED"
                 raise
@@ -175,7 +175,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return code_of(expected).name, status_of(expected, trace_id, self._help_url)
 
 
-def _decode(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: ANN401 - any request message
+def _decode(deserialize: Callable[[bytes], Any], raw: bytes, access: Access | None) -> Any:  # noqa: ANN401 - any message
+    if access is not None and len(raw) > access.request_bytes_max:
+        raise InvalidRequest([FieldViolation("", f"the message is larger than {access.request_bytes_max} bytes")])
     try:
         return deserialize(raw)
     except (DecodeError, ValueError):

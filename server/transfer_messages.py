@@ -4,11 +4,17 @@ import json
 
 from bank.v1.transfer_service_pb2 import Entry as EntryMessage
 from bank.v1.transfer_service_pb2 import Transfer as TransferMessage
-from bankdb.models import Entry, Transfer
-from bankdb.transfers import GetTransferRow, ListTransfersOfAccountsRow
+from bankdb.models import Entry
+from bankdb.transfers import (
+    GetTransferByReferenceRow,
+    GetTransferRow,
+    ListAllTransfersRow,
+    ListTransfersByIdsRow,
+    ListTransfersOfAccountsRow,
+)
 
 from server.caller import Caller
-from server.ledger.movements import Posted
+from server.ledger.movements import Kind, Posted
 from server.timestamps import to_proto
 
 
@@ -20,11 +26,13 @@ def render_posted(posted: Posted) -> TransferMessage:
         kind=f"TRANSFER_KIND_{movement.kind}",
         source_account_id=str(movement.source_id),
         destination_account_id=str(movement.destination_id),
-        amount_minor=movement.amount_minor,
+        amount_minor=posted.amount_minor,
         currency_code=movement.currency_code,
         description=movement.description,
         reference=movement.reference or "",
         metadata=json.loads(movement.metadata) if movement.metadata else None,
+        reverses_transfer_id=str(movement.subject_id) if movement.kind is Kind.REVERSAL else "",
+        hold_id=str(movement.subject_id) if movement.kind is Kind.CAPTURE else "",
     )
     if not movement.validate_only:
         message.id = str(posted.transfer_id)
@@ -52,7 +60,7 @@ def render_own_entries(posted: Posted) -> list[EntryMessage]:
         EntryMessage(
             account_id=str(account_id),
             transfer_id=transfer_id,
-            amount_minor=sign * movement.amount_minor,
+            amount_minor=sign * posted.amount_minor,
             balance_after_minor=balance_minor,
             sequence=sequence,
             create_time=None if movement.validate_only else time,
@@ -62,7 +70,16 @@ def render_own_entries(posted: Posted) -> list[EntryMessage]:
     ]
 
 
-def render_stored(row: Transfer | GetTransferRow | ListTransfersOfAccountsRow, caller: Caller) -> TransferMessage:
+StoredTransfer = (
+    GetTransferRow
+    | GetTransferByReferenceRow
+    | ListAllTransfersRow
+    | ListTransfersByIdsRow
+    | ListTransfersOfAccountsRow
+)
+
+
+def render_stored(row: StoredTransfer, caller: Caller) -> TransferMessage:
     """A stored transfer as `caller` sees it.
 
     Request id, reference and metadata are the initiator's own: bankers and admins see them too,
@@ -77,6 +94,9 @@ def render_stored(row: Transfer | GetTransferRow | ListTransfersOfAccountsRow, c
         currency_code=row.currency_code,
         description=row.description,
         create_time=to_proto(row.create_time),
+        reverses_transfer_id=str(row.reverses_transfer_id or ""),
+        reversed_amount_minor=row.reversed_amount_minor,
+        hold_id=str(row.hold_id or ""),
     )
     if row.initiator_user_id == caller.user_id or caller.reads_everything:
         message.request_id = str(row.request_id)

@@ -3,9 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from uuid import UUID
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from server.errors import FieldViolation, InvalidRequest, UnknownCurrency
+from server.timestamps import EARLIEST, from_proto
 
 AMOUNT_MINOR_MAX = 10**17
 DESCRIPTION_LENGTH_MAX = 200
@@ -59,6 +63,33 @@ class Violations:
         if not 1 <= value <= AMOUNT_MINOR_MAX:
             self.add(field, "must be 1 to 100000000000000000 minor units")
         return value
+
+    def amount_or_full(self, amount_minor: int, full: bool) -> int | None:
+        """Exactly one of an amount in minor units and "all of it", which is None."""
+        if full == bool(amount_minor):
+            self.add("amount_minor", "send either amount_minor or full")
+        elif not full:
+            return self.amount("amount_minor", amount_minor)
+        return None
+
+    def time(self, field: str, value: Timestamp) -> datetime:
+        """A time in the years that can be stored."""
+        try:
+            # A message may say what the type forbids: less than none, or more than a second.
+            if 0 <= value.nanos < 10**9:
+                return from_proto(value)
+        except OverflowError:
+            pass
+        self.add(field, "must be a time in years 1 to 9999")
+        return EARLIEST
+
+    def enum(self, field: str, value: int, names: Iterable[tuple[str, int]], prefix: str) -> str | None:
+        """The name of an enum value without its prefix; None for the zero, which filters nothing."""
+        for name, number in names:
+            if number == value:
+                return name.removeprefix(prefix) if value else None
+        self.add(field, "must be one of the values of the enum")
+        return None
 
     def currency(self, field: str, value: str, known: Mapping[str, object]) -> str:
         """A code among `known`; UnknownCurrency is raised if nothing else is wrong."""

@@ -17,6 +17,7 @@ from server.keys import KeysRefusedError, load
 from server.tokens import MailTokens
 from worker.accounts import FirstAccount
 from worker.email import VerificationEmail
+from worker.holds import HoldSweep
 from worker.job_queue import JobQueue, Work
 from worker.outbox import Relay
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
@@ -46,6 +47,7 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
             group.create_task(keep_running("relay", relay.run))
+            group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
             group.create_task(keep_running("queue", queue.run))
 
 

@@ -8,3 +8,4 @@ OUTBOX_AGE = Gauge("worker_outbox_age_seconds", "How long the oldest open job ha
 OUTBOX_QUEUED = Counter("worker_outbox_queued", "Jobs handed from the outbox to Redis, again ones included.")
 EVENTS_SEQUENCED = Counter("worker_events_sequenced", "Events that were given a position.")
 SEQUENCER_LAG = Gauge("worker_sequencer_lag_seconds", "Age of the oldest event when it was last given a position.")
+HOLDS_EXPIRED = Counter("worker_holds_expired", "Holds that the sweep let go because their time had run out.")

@@ -31,6 +31,10 @@ RELAY_TIMEOUT_S = 3.0
 RELAY_PATIENCE_S = 30.0
 """A job that was queued so long ago and is still open is queued again: Redis may have lost it."""
 
+SWEEP_POLL_S = 2.0
+SWEEP_BATCH = 100
+"""Accounts whose overdue holds are expired in one round."""
+
 SEQUENCER_LOCK_KEY = 7_305_432_101
 SEQUENCER_BATCH = 1000
 """As written in UpdateEventPositions."""

@@ -29,22 +29,63 @@ SELECT id, currency_code FROM accounts WHERE owner_user_id IS NULL ORDER BY curr
 -- name: InsertAccount :one
 INSERT INTO accounts (id, owner_user_id, display_name, currency_code)
 VALUES (@id, @owner_user_id, @display_name, @currency_code)
-RETURNING *;
+RETURNING *, 0::bigint AS overdue_minor;
 
 -- name: GetAccount :one
-SELECT * FROM accounts WHERE id = @id AND kind = 'CUSTOMER';
+-- With what overdue holds still count in held_minor, which is free already.
+SELECT
+    accounts.*,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.id = @id AND accounts.kind = 'CUSTOMER';
 
 -- name: ListAccounts :many
 -- Newest first, after the account named by the page token; of one owner or of everyone.
-SELECT * FROM accounts
-WHERE kind = 'CUSTOMER' AND id < @before_id
-ORDER BY id DESC
+SELECT
+    accounts.*,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.kind = 'CUSTOMER' AND accounts.id < @before_id
+ORDER BY accounts.id DESC
 LIMIT @page_size;
 
 -- name: ListAccountsOfUser :many
-SELECT * FROM accounts
-WHERE owner_user_id = @owner_user_id AND id < @before_id
-ORDER BY id DESC
+SELECT
+    accounts.*,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.owner_user_id = @owner_user_id AND accounts.id < @before_id
+ORDER BY accounts.id DESC
 LIMIT @page_size;
 
 -- name: ListAccountIdsOfUser :many

@@ -7,6 +7,9 @@ INSERT INTO requests (user_id, request_id, rpc, fingerprint, result_id)
 VALUES (@user_id, @request_id, @rpc, @fingerprint, @result_id)
 ON CONFLICT DO NOTHING;
 
+-- name: GetClock :one
+SELECT clock_timestamp()::timestamptz AS now;
+
 -- name: ListMovementContexts :many
 -- What the rules need to know of each movement beside its accounts, read after they are locked:
 -- one row for each ordinal, in no order.

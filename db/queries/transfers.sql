@@ -23,7 +23,9 @@ WITH posting AS (
         unnest(@destination_sequences::bigint []) AS destination_sequence,
         unnest(@destination_balances_minor::bigint []) AS destination_balance_minor,
         unnest(@destination_user_ids::uuid []) AS destination_user_id,
-        unnest(@create_times::timestamptz []) AS create_time
+        unnest(@create_times::timestamptz []) AS create_time,
+        unnest(@hold_ids::uuid []) AS hold_id,
+        unnest(@reverses_transfer_ids::uuid []) AS reverses_transfer_id
 ),
 
 inserted_requests AS (
@@ -36,12 +38,12 @@ inserted_transfers AS (
     INSERT INTO transfers (
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
     )
     SELECT
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
     FROM posting
 ),
 
@@ -56,19 +58,24 @@ inserted_entries AS (
 
 inserted_events AS (
     INSERT INTO events (type, subject_id, user_id, counterparty_user_id, create_time)
-    SELECT 'transfer.posted', id, source_user_id, destination_user_id, create_time FROM posting
+    SELECT
+        CASE WHEN reverses_transfer_id IS NULL THEN 'transfer.posted' ELSE 'transfer.reversed' END, id, source_user_id,
+        destination_user_id, create_time
+    FROM posting
 ),
 
 updated_accounts AS (
     UPDATE accounts
     SET
         posted_minor = changed.posted_minor,
+        held_minor = changed.held_minor,
         entry_count = changed.entry_count,
         last_entry_time = changed.last_entry_time
     FROM (
         SELECT
             unnest(@account_ids::uuid []) AS id,
             unnest(@accounts_posted_minor::bigint []) AS posted_minor,
+            unnest(@accounts_held_minor::bigint []) AS held_minor,
             unnest(@accounts_entry_count::bigint []) AS entry_count,
             unnest(@accounts_last_entry_time::timestamptz []) AS last_entry_time
     ) AS changed
@@ -78,28 +85,51 @@ updated_accounts AS (
 
 SELECT count(*)::bigint AS account_count FROM updated_accounts;
 
+-- name: ListOriginals :many
+-- What of the transfers that shall be reversed never changes.
+SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code
+FROM transfers
+WHERE id = ANY(@ids::uuid []);
+
+-- name: ListReversedTotals :many
+-- How much of each was undone, read after the locks.
+SELECT * FROM reversed_totals WHERE transfer_id = ANY(@ids::uuid []);
+
+-- name: SetReversedTotals :exec
+-- Set, for accounts that are locked, how much of each transfer was undone.
+INSERT INTO reversed_totals (transfer_id, amount_minor)
+SELECT unnest(@ids::uuid []), unnest(@amounts_minor::bigint [])
+ON CONFLICT (transfer_id) DO UPDATE SET amount_minor = excluded.amount_minor;
+
 -- name: GetTransfer :one
 SELECT
     transfers.*,
+    coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
     source.owner_user_id AS source_user_id,
     destination.owner_user_id AS destination_user_id
 FROM transfers
 INNER JOIN accounts AS source ON transfers.source_account_id = source.id
 INNER JOIN accounts AS destination ON transfers.destination_account_id = destination.id
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE transfers.id = @id;
 
 -- name: ListAllTransfers :many
 -- Newest first by id, which begins with the time; the exact time bounds are checked beside it.
-SELECT * FROM transfers
+SELECT transfers.*, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE
-    id < @before_id AND id >= @first_id
-    AND create_time >= @start_time AND create_time < @end_time
-    AND (sqlc.narg('kind')::text IS NULL OR kind = sqlc.narg('kind')::text)
-ORDER BY id DESC
+    transfers.id < @before_id AND transfers.id >= @first_id
+    AND transfers.create_time >= @start_time AND transfers.create_time < @end_time
+    AND (sqlc.narg('kind')::text IS NULL OR transfers.kind = sqlc.narg('kind')::text)
+ORDER BY transfers.id DESC
 LIMIT @page_size;
 
 -- name: GetTransferByReference :one
-SELECT * FROM transfers WHERE initiator_user_id = @initiator_user_id AND reference = @ref::text;
+SELECT transfers.*, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE transfers.initiator_user_id = @initiator_user_id AND transfers.reference = @ref::text;
 
 -- name: ListTransfersOfAccounts :many
 -- Newest first over all the accounts; a transfer between two of them is listed once. Each
@@ -107,9 +137,14 @@ SELECT * FROM transfers WHERE initiator_user_id = @initiator_user_id AND referen
 SELECT page.*
 FROM (SELECT unnest(@account_ids::uuid []) AS id) AS listed
 CROSS JOIN LATERAL (
-    SELECT transfers.*, entries.account_id AS listed_account_id, entries.sequence AS listed_sequence
+    SELECT
+        transfers.*,
+        coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
+        entries.account_id AS listed_account_id,
+        entries.sequence AS listed_sequence
     FROM entries
     INNER JOIN transfers ON entries.transfer_id = transfers.id
+    LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
     WHERE
         entries.account_id = listed.id
         AND entries.sequence > entry_sequence_before(listed.id, @start_time::timestamptz)
@@ -123,3 +158,9 @@ CROSS JOIN LATERAL (
 ) AS page
 ORDER BY page.create_time DESC, page.listed_account_id DESC, page.listed_sequence DESC
 LIMIT @page_size;
+
+-- name: ListTransfersByIds :many
+SELECT transfers.*, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE transfers.id = ANY(@ids::uuid []);

@@ -116,9 +116,80 @@ WHERE kind = 'CUSTOMER' AND posted_minor < held_minor - overdraft_limit_minor
 ORDER BY id
 LIMIT @most;
 
+-- name: ListWrongHeldAmounts :many
+-- Accounts that hold another amount than their pending holds.
+SELECT
+    accounts.id::text AS subject,
+    coalesce(pending.total, 0)::bigint AS expected,
+    accounts.held_minor AS actual
+FROM accounts
+LEFT JOIN (
+    SELECT source_account_id, sum(amount_minor) AS total FROM holds WHERE state = 'PENDING' GROUP BY source_account_id
+) AS pending ON accounts.id = pending.source_account_id
+WHERE accounts.held_minor <> coalesce(pending.total, 0)
+ORDER BY accounts.id
+LIMIT @most;
+
+-- name: ListWrongCaptures :many
+-- Holds whose captured amount is not that of the one transfer that captured them.
+SELECT
+    coalesce(holds.id, captures.hold_id)::text AS subject,
+    coalesce(captures.amount_minor, 0)::bigint AS expected,
+    coalesce(holds.captured_amount_minor, 0)::bigint AS actual
+FROM holds
+FULL JOIN (
+    SELECT id, hold_id, amount_minor FROM transfers WHERE hold_id IS NOT NULL
+) AS captures ON holds.capture_transfer_id = captures.id AND holds.id = captures.hold_id
+WHERE
+    (holds.id IS NULL OR captures.id IS NOT NULL OR holds.state = 'CAPTURED')
+    AND coalesce(holds.captured_amount_minor, 0) <> coalesce(captures.amount_minor, 0)
+ORDER BY 1
+LIMIT @most;
+
+-- name: ListWrongReversals :many
+-- Transfers whose reversed total is not the sum of their reversals, or more than their amount.
+SELECT
+    coalesce(reversed_totals.transfer_id, reversals.transfer_id)::text AS subject,
+    coalesce(reversals.total, 0)::bigint AS expected,
+    coalesce(reversed_totals.amount_minor, 0)::bigint AS actual
+FROM reversed_totals
+FULL JOIN (
+    SELECT reverses_transfer_id AS transfer_id, sum(amount_minor) AS total
+    FROM transfers
+    WHERE reverses_transfer_id IS NOT NULL
+    GROUP BY reverses_transfer_id
+) AS reversals ON reversed_totals.transfer_id = reversals.transfer_id
+LEFT JOIN transfers AS originals ON reversed_totals.transfer_id = originals.id
+WHERE
+    coalesce(reversals.total, 0) <> coalesce(reversed_totals.amount_minor, 0)
+    OR coalesce(reversed_totals.amount_minor, 0) > originals.amount_minor
+ORDER BY 1
+LIMIT @most;
+
 -- name: CountLedger :one
 SELECT
     (SELECT count(*) FROM accounts)::bigint AS account_count,
     (SELECT count(*) FROM transfers)::bigint AS transfer_count,
     (SELECT count(*) FROM entries)::bigint AS entry_count,
     now()::timestamptz AS snapshot_time;
+
+-- name: ListTrialBalances :many
+-- What all accounts have, by currency.
+SELECT
+    accounts.currency_code,
+    least(
+        greatest(coalesce(sum(accounts.posted_minor) FILTER (WHERE accounts.kind = 'CUSTOMER'), 0), -9223372036854775808),
+        9223372036854775807
+    )::bigint AS customer_posted_minor,
+    least(
+        greatest(coalesce(sum(accounts.posted_minor) FILTER (WHERE accounts.kind <> 'CUSTOMER'), 0), -9223372036854775808),
+        9223372036854775807
+    )::bigint AS cash_posted_minor,
+    least(greatest(sum(accounts.posted_minor), -9223372036854775808), 9223372036854775807)::bigint AS difference_minor,
+    least(sum(accounts.held_minor), 9223372036854775807)::bigint AS held_minor,
+    (count(*) FILTER (WHERE accounts.kind = 'CUSTOMER'))::bigint AS customer_account_count,
+    now()::timestamptz AS snapshot_time
+FROM accounts
+GROUP BY accounts.currency_code
+HAVING count(*) FILTER (WHERE accounts.kind = 'CUSTOMER') > 0
+ORDER BY accounts.currency_code;

@@ -7,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from . import Connection
-from .models import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,94 @@ class ListSystemAccountsRow:
 
     id: UUID
     currency_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsertAccountRow:
+    """A row of InsertAccount."""
+
+    id: UUID
+    kind: str
+    owner_user_id: UUID | None
+    display_name: str
+    currency_code: str
+    state: str
+    posted_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    entry_count: int
+    last_entry_time: datetime | None
+    metadata: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+    overdue_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetAccountRow:
+    """A row of GetAccount."""
+
+    id: UUID
+    kind: str
+    owner_user_id: UUID | None
+    display_name: str
+    currency_code: str
+    state: str
+    posted_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    entry_count: int
+    last_entry_time: datetime | None
+    metadata: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+    overdue_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListAccountsRow:
+    """A row of ListAccounts."""
+
+    id: UUID
+    kind: str
+    owner_user_id: UUID | None
+    display_name: str
+    currency_code: str
+    state: str
+    posted_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    entry_count: int
+    last_entry_time: datetime | None
+    metadata: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+    overdue_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListAccountsOfUserRow:
+    """A row of ListAccountsOfUser."""
+
+    id: UUID
+    kind: str
+    owner_user_id: UUID | None
+    display_name: str
+    currency_code: str
+    state: str
+    posted_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    entry_count: int
+    last_entry_time: datetime | None
+    metadata: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+    overdue_minor: int
 
 
 LOCK_ACCOUNTS: Final = """-- name: LockAccounts :many
@@ -105,48 +192,89 @@ async def list_system_accounts(conn: Connection) -> list[ListSystemAccountsRow]:
 INSERT_ACCOUNT: Final = """-- name: InsertAccount :one
 INSERT INTO accounts (id, owner_user_id, display_name, currency_code)
 VALUES ($1, $2, $3, $4)
-RETURNING id, kind, owner_user_id, display_name, currency_code, state, posted_minor, held_minor, overdraft_limit_minor, entry_count, last_entry_time, metadata, version, create_time, update_time
+RETURNING id, kind, owner_user_id, display_name, currency_code, state, posted_minor, held_minor, overdraft_limit_minor, entry_count, last_entry_time, metadata, version, create_time, update_time, 0::bigint AS overdue_minor
 """
 
 
-async def insert_account(conn: Connection, *, id: UUID, owner_user_id: UUID | None, display_name: str, currency_code: str) -> Account | None:
+async def insert_account(conn: Connection, *, id: UUID, owner_user_id: UUID | None, display_name: str, currency_code: str) -> InsertAccountRow | None:
     record = await conn.fetchrow(INSERT_ACCOUNT, id, owner_user_id, display_name, currency_code)
-    return None if record is None else Account(*record)
+    return None if record is None else InsertAccountRow(*record)
 
 
 GET_ACCOUNT: Final = """-- name: GetAccount :one
-SELECT id, kind, owner_user_id, display_name, currency_code, state, posted_minor, held_minor, overdraft_limit_minor, entry_count, last_entry_time, metadata, version, create_time, update_time FROM accounts WHERE id = $1 AND kind = 'CUSTOMER'
+SELECT
+    accounts.id, accounts.kind, accounts.owner_user_id, accounts.display_name, accounts.currency_code, accounts.state, accounts.posted_minor, accounts.held_minor, accounts.overdraft_limit_minor, accounts.entry_count, accounts.last_entry_time, accounts.metadata, accounts.version, accounts.create_time, accounts.update_time,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.id = $1 AND accounts.kind = 'CUSTOMER'
 """
 
 
-async def get_account(conn: Connection, *, id: UUID) -> Account | None:
+async def get_account(conn: Connection, *, id: UUID) -> GetAccountRow | None:
+    """With what overdue holds still count in held_minor, which is free already."""
     record = await conn.fetchrow(GET_ACCOUNT, id)
-    return None if record is None else Account(*record)
+    return None if record is None else GetAccountRow(*record)
 
 
 LIST_ACCOUNTS: Final = """-- name: ListAccounts :many
-SELECT id, kind, owner_user_id, display_name, currency_code, state, posted_minor, held_minor, overdraft_limit_minor, entry_count, last_entry_time, metadata, version, create_time, update_time FROM accounts
-WHERE kind = 'CUSTOMER' AND id < $1
-ORDER BY id DESC
+SELECT
+    accounts.id, accounts.kind, accounts.owner_user_id, accounts.display_name, accounts.currency_code, accounts.state, accounts.posted_minor, accounts.held_minor, accounts.overdraft_limit_minor, accounts.entry_count, accounts.last_entry_time, accounts.metadata, accounts.version, accounts.create_time, accounts.update_time,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.kind = 'CUSTOMER' AND accounts.id < $1
+ORDER BY accounts.id DESC
 LIMIT $2
 """
 
 
-async def list_accounts(conn: Connection, *, before_id: UUID, page_size: int) -> list[Account]:
+async def list_accounts(conn: Connection, *, before_id: UUID, page_size: int) -> list[ListAccountsRow]:
     """Newest first, after the account named by the page token; of one owner or of everyone."""
-    return [Account(*record) for record in await conn.fetch(LIST_ACCOUNTS, before_id, page_size)]
+    return [ListAccountsRow(*record) for record in await conn.fetch(LIST_ACCOUNTS, before_id, page_size)]
 
 
 LIST_ACCOUNTS_OF_USER: Final = """-- name: ListAccountsOfUser :many
-SELECT id, kind, owner_user_id, display_name, currency_code, state, posted_minor, held_minor, overdraft_limit_minor, entry_count, last_entry_time, metadata, version, create_time, update_time FROM accounts
-WHERE owner_user_id = $1 AND id < $2
-ORDER BY id DESC
+SELECT
+    accounts.id, accounts.kind, accounts.owner_user_id, accounts.display_name, accounts.currency_code, accounts.state, accounts.posted_minor, accounts.held_minor, accounts.overdraft_limit_minor, accounts.entry_count, accounts.last_entry_time, accounts.metadata, accounts.version, accounts.create_time, accounts.update_time,
+    coalesce(
+        (
+            SELECT sum(holds.amount_minor)
+            FROM holds
+            WHERE
+                holds.source_account_id = accounts.id
+                AND holds.state = 'PENDING'
+                AND holds.expire_time <= clock_timestamp()
+        ),
+        0
+    )::bigint AS overdue_minor
+FROM accounts
+WHERE accounts.owner_user_id = $1 AND accounts.id < $2
+ORDER BY accounts.id DESC
 LIMIT $3
 """
 
 
-async def list_accounts_of_user(conn: Connection, *, owner_user_id: UUID | None, before_id: UUID, page_size: int) -> list[Account]:
-    return [Account(*record) for record in await conn.fetch(LIST_ACCOUNTS_OF_USER, owner_user_id, before_id, page_size)]
+async def list_accounts_of_user(conn: Connection, *, owner_user_id: UUID | None, before_id: UUID, page_size: int) -> list[ListAccountsOfUserRow]:
+    return [ListAccountsOfUserRow(*record) for record in await conn.fetch(LIST_ACCOUNTS_OF_USER, owner_user_id, before_id, page_size)]
 
 
 LIST_ACCOUNT_IDS_OF_USER: Final = """-- name: ListAccountIdsOfUser :many

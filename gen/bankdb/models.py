@@ -6,27 +6,6 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """A row of table accounts."""
-
-    id: UUID
-    kind: str
-    owner_user_id: UUID | None
-    display_name: str
-    currency_code: str
-    state: str
-    posted_minor: int
-    held_minor: int
-    overdraft_limit_minor: int
-    entry_count: int
-    last_entry_time: datetime | None
-    metadata: str
-    version: int
-    create_time: datetime
-    update_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Currency:
     """A row of table currencies."""
 
@@ -48,6 +27,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A row of table holds."""
+
+    id: UUID
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    creator_user_id: UUID
+    state: str
+    captured_amount_minor: int
+    capture_transfer_id: UUID | None
+    expire_time: datetime
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A row of table requests."""
 
@@ -56,6 +53,14 @@ class Request:
     rpc: str
     fingerprint: bytes
     result_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReversedTotal:
+    """A row of table reversed_totals."""
+
+    transfer_id: UUID
+    amount_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +76,6 @@ class Session:
     idle_expire_time: datetime
     expire_time: datetime
     revoke_time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """A row of table transfers."""
-
-    id: UUID
-    kind: str
-    source_account_id: UUID
-    destination_account_id: UUID
-    amount_minor: int
-    currency_code: str
-    initiator_user_id: UUID
-    request_id: UUID
-    description: str
-    reference: str | None
-    metadata: str | None
-    source_sequence: int
-    destination_sequence: int
-    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

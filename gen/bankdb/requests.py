@@ -48,6 +48,16 @@ async def add_request(conn: Connection, *, user_id: UUID, request_id: UUID, rpc:
     return int((await conn.execute(ADD_REQUEST, user_id, request_id, rpc, fingerprint, result_id)).rpartition(" ")[2])
 
 
+GET_CLOCK: Final = """-- name: GetClock :one
+SELECT clock_timestamp()::timestamptz AS now
+"""
+
+
+async def get_clock(conn: Connection) -> datetime | None:
+    found: datetime | None = await conn.fetchval(GET_CLOCK)
+    return found
+
+
 LIST_MOVEMENT_CONTEXTS: Final = """-- name: ListMovementContexts :many
 SELECT
     asked.ordinal::integer AS ordinal,

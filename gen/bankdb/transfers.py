@@ -7,7 +7,19 @@ from typing import Final
 from uuid import UUID
 
 from . import Connection
-from .models import Transfer
+from .models import ReversedTotal
+
+
+@dataclass(frozen=True, slots=True)
+class ListOriginalsRow:
+    """A row of ListOriginals."""
+
+    id: UUID
+    kind: str
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +40,57 @@ class GetTransferRow:
     source_sequence: int
     destination_sequence: int
     create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
     source_user_id: UUID | None
     destination_user_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListAllTransfersRow:
+    """A row of ListAllTransfers."""
+
+    id: UUID
+    kind: str
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    initiator_user_id: UUID
+    request_id: UUID
+    description: str
+    reference: str | None
+    metadata: str | None
+    source_sequence: int
+    destination_sequence: int
+    create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetTransferByReferenceRow:
+    """A row of GetTransferByReference."""
+
+    id: UUID
+    kind: str
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    initiator_user_id: UUID
+    request_id: UUID
+    description: str
+    reference: str | None
+    metadata: str | None
+    source_sequence: int
+    destination_sequence: int
+    create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +111,34 @@ class ListTransfersOfAccountsRow:
     source_sequence: int
     destination_sequence: int
     create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
     listed_account_id: UUID
     listed_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListTransfersByIdsRow:
+    """A row of ListTransfersByIds."""
+
+    id: UUID
+    kind: str
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    initiator_user_id: UUID
+    request_id: UUID
+    description: str
+    reference: str | None
+    metadata: str | None
+    source_sequence: int
+    destination_sequence: int
+    create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
 
 
 INSERT_POSTINGS: Final = """-- name: InsertPostings :one
@@ -76,7 +163,9 @@ WITH posting AS (
         unnest($17::bigint []) AS destination_sequence,
         unnest($18::bigint []) AS destination_balance_minor,
         unnest($19::uuid []) AS destination_user_id,
-        unnest($20::timestamptz []) AS create_time
+        unnest($20::timestamptz []) AS create_time,
+        unnest($21::uuid []) AS hold_id,
+        unnest($22::uuid []) AS reverses_transfer_id
 ),
 
 inserted_requests AS (
@@ -89,12 +178,12 @@ inserted_transfers AS (
     INSERT INTO transfers (
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
     )
     SELECT
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
     FROM posting
 ),
 
@@ -109,21 +198,26 @@ inserted_entries AS (
 
 inserted_events AS (
     INSERT INTO events (type, subject_id, user_id, counterparty_user_id, create_time)
-    SELECT 'transfer.posted', id, source_user_id, destination_user_id, create_time FROM posting
+    SELECT
+        CASE WHEN reverses_transfer_id IS NULL THEN 'transfer.posted' ELSE 'transfer.reversed' END, id, source_user_id,
+        destination_user_id, create_time
+    FROM posting
 ),
 
 updated_accounts AS (
     UPDATE accounts
     SET
         posted_minor = changed.posted_minor,
+        held_minor = changed.held_minor,
         entry_count = changed.entry_count,
         last_entry_time = changed.last_entry_time
     FROM (
         SELECT
-            unnest($21::uuid []) AS id,
-            unnest($22::bigint []) AS posted_minor,
-            unnest($23::bigint []) AS entry_count,
-            unnest($24::timestamptz []) AS last_entry_time
+            unnest($23::uuid []) AS id,
+            unnest($24::bigint []) AS posted_minor,
+            unnest($25::bigint []) AS held_minor,
+            unnest($26::bigint []) AS entry_count,
+            unnest($27::timestamptz []) AS last_entry_time
     ) AS changed
     WHERE accounts.id = changed.id
     RETURNING 1
@@ -133,23 +227,59 @@ SELECT count(*)::bigint AS account_count FROM updated_accounts
 """
 
 
-async def insert_postings(conn: Connection, *, ids: Sequence[UUID | None], kinds: Sequence[str | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], initiator_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], descriptions: Sequence[str | None], refs: Sequence[str | None], metadatas: Sequence[str | None], source_sequences: Sequence[int | None], source_balances_minor: Sequence[int | None], source_user_ids: Sequence[UUID | None], destination_sequences: Sequence[int | None], destination_balances_minor: Sequence[int | None], destination_user_ids: Sequence[UUID | None], create_times: Sequence[datetime | None], account_ids: Sequence[UUID | None], accounts_posted_minor: Sequence[int | None], accounts_entry_count: Sequence[int | None], accounts_last_entry_time: Sequence[datetime | None]) -> int | None:
+async def insert_postings(conn: Connection, *, ids: Sequence[UUID | None], kinds: Sequence[str | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], initiator_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], descriptions: Sequence[str | None], refs: Sequence[str | None], metadatas: Sequence[str | None], source_sequences: Sequence[int | None], source_balances_minor: Sequence[int | None], source_user_ids: Sequence[UUID | None], destination_sequences: Sequence[int | None], destination_balances_minor: Sequence[int | None], destination_user_ids: Sequence[UUID | None], create_times: Sequence[datetime | None], hold_ids: Sequence[UUID | None], reverses_transfer_ids: Sequence[UUID | None], account_ids: Sequence[UUID | None], accounts_posted_minor: Sequence[int | None], accounts_held_minor: Sequence[int | None], accounts_entry_count: Sequence[int | None], accounts_last_entry_time: Sequence[datetime | None]) -> int | None:
     """Write a batch that the rules have passed: requests in key order, transfers, two entries each,
     one event each, and the new state of every account. A conflict fails the whole statement;
     returned is how many accounts were updated, to be compared with how many were meant.
     """
-    found: int | None = await conn.fetchval(INSERT_POSTINGS, ids, kinds, source_account_ids, destination_account_ids, amounts_minor, currency_codes, initiator_user_ids, request_ids, rpcs, fingerprints, descriptions, refs, metadatas, source_sequences, source_balances_minor, source_user_ids, destination_sequences, destination_balances_minor, destination_user_ids, create_times, account_ids, accounts_posted_minor, accounts_entry_count, accounts_last_entry_time)
+    found: int | None = await conn.fetchval(INSERT_POSTINGS, ids, kinds, source_account_ids, destination_account_ids, amounts_minor, currency_codes, initiator_user_ids, request_ids, rpcs, fingerprints, descriptions, refs, metadatas, source_sequences, source_balances_minor, source_user_ids, destination_sequences, destination_balances_minor, destination_user_ids, create_times, hold_ids, reverses_transfer_ids, account_ids, accounts_posted_minor, accounts_held_minor, accounts_entry_count, accounts_last_entry_time)
     return found
+
+
+LIST_ORIGINALS: Final = """-- name: ListOriginals :many
+SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code
+FROM transfers
+WHERE id = ANY($1::uuid [])
+"""
+
+
+async def list_originals(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListOriginalsRow]:
+    """What of the transfers that shall be reversed never changes."""
+    return [ListOriginalsRow(*record) for record in await conn.fetch(LIST_ORIGINALS, ids)]
+
+
+LIST_REVERSED_TOTALS: Final = """-- name: ListReversedTotals :many
+SELECT transfer_id, amount_minor FROM reversed_totals WHERE transfer_id = ANY($1::uuid [])
+"""
+
+
+async def list_reversed_totals(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ReversedTotal]:
+    """How much of each was undone, read after the locks."""
+    return [ReversedTotal(*record) for record in await conn.fetch(LIST_REVERSED_TOTALS, ids)]
+
+
+SET_REVERSED_TOTALS: Final = """-- name: SetReversedTotals :exec
+INSERT INTO reversed_totals (transfer_id, amount_minor)
+SELECT unnest($1::uuid []), unnest($2::bigint [])
+ON CONFLICT (transfer_id) DO UPDATE SET amount_minor = excluded.amount_minor
+"""
+
+
+async def set_reversed_totals(conn: Connection, *, ids: Sequence[UUID | None], amounts_minor: Sequence[int | None]) -> None:
+    """Set, for accounts that are locked, how much of each transfer was undone."""
+    await conn.execute(SET_REVERSED_TOTALS, ids, amounts_minor)
 
 
 GET_TRANSFER: Final = """-- name: GetTransfer :one
 SELECT
-    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time,
+    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id,
+    coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
     source.owner_user_id AS source_user_id,
     destination.owner_user_id AS destination_user_id
 FROM transfers
 INNER JOIN accounts AS source ON transfers.source_account_id = source.id
 INNER JOIN accounts AS destination ON transfers.destination_account_id = destination.id
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE transfers.id = $1
 """
 
@@ -160,38 +290,48 @@ async def get_transfer(conn: Connection, *, id: UUID) -> GetTransferRow | None:
 
 
 LIST_ALL_TRANSFERS: Final = """-- name: ListAllTransfers :many
-SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code, initiator_user_id, request_id, description, reference, metadata, source_sequence, destination_sequence, create_time FROM transfers
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE
-    id < $1 AND id >= $2
-    AND create_time >= $3 AND create_time < $4
-    AND ($5::text IS NULL OR kind = $5::text)
-ORDER BY id DESC
+    transfers.id < $1 AND transfers.id >= $2
+    AND transfers.create_time >= $3 AND transfers.create_time < $4
+    AND ($5::text IS NULL OR transfers.kind = $5::text)
+ORDER BY transfers.id DESC
 LIMIT $6
 """
 
 
-async def list_all_transfers(conn: Connection, *, before_id: UUID, first_id: UUID, start_time: datetime, end_time: datetime, kind: str | None, page_size: int) -> list[Transfer]:
+async def list_all_transfers(conn: Connection, *, before_id: UUID, first_id: UUID, start_time: datetime, end_time: datetime, kind: str | None, page_size: int) -> list[ListAllTransfersRow]:
     """Newest first by id, which begins with the time; the exact time bounds are checked beside it."""
-    return [Transfer(*record) for record in await conn.fetch(LIST_ALL_TRANSFERS, before_id, first_id, start_time, end_time, kind, page_size)]
+    return [ListAllTransfersRow(*record) for record in await conn.fetch(LIST_ALL_TRANSFERS, before_id, first_id, start_time, end_time, kind, page_size)]
 
 
 GET_TRANSFER_BY_REFERENCE: Final = """-- name: GetTransferByReference :one
-SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code, initiator_user_id, request_id, description, reference, metadata, source_sequence, destination_sequence, create_time FROM transfers WHERE initiator_user_id = $1 AND reference = $2::text
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE transfers.initiator_user_id = $1 AND transfers.reference = $2::text
 """
 
 
-async def get_transfer_by_reference(conn: Connection, *, initiator_user_id: UUID, ref: str) -> Transfer | None:
+async def get_transfer_by_reference(conn: Connection, *, initiator_user_id: UUID, ref: str) -> GetTransferByReferenceRow | None:
     record = await conn.fetchrow(GET_TRANSFER_BY_REFERENCE, initiator_user_id, ref)
-    return None if record is None else Transfer(*record)
+    return None if record is None else GetTransferByReferenceRow(*record)
 
 
 LIST_TRANSFERS_OF_ACCOUNTS: Final = """-- name: ListTransfersOfAccounts :many
-SELECT page.id, page.kind, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.initiator_user_id, page.request_id, page.description, page.reference, page.metadata, page.source_sequence, page.destination_sequence, page.create_time, page.listed_account_id, page.listed_sequence
+SELECT page.id, page.kind, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.initiator_user_id, page.request_id, page.description, page.reference, page.metadata, page.source_sequence, page.destination_sequence, page.create_time, page.hold_id, page.reverses_transfer_id, page.reversed_amount_minor, page.listed_account_id, page.listed_sequence
 FROM (SELECT unnest($1::uuid []) AS id) AS listed
 CROSS JOIN LATERAL (
-    SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, entries.account_id AS listed_account_id, entries.sequence AS listed_sequence
+    SELECT
+        transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id,
+        coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
+        entries.account_id AS listed_account_id,
+        entries.sequence AS listed_sequence
     FROM entries
     INNER JOIN transfers ON entries.transfer_id = transfers.id
+    LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
     WHERE
         entries.account_id = listed.id
         AND entries.sequence > entry_sequence_before(listed.id, $2::timestamptz)
@@ -213,3 +353,15 @@ async def list_transfers_of_accounts(conn: Connection, *, account_ids: Sequence[
     account's part of the time range is found by halving its sequence.
     """
     return [ListTransfersOfAccountsRow(*record) for record in await conn.fetch(LIST_TRANSFERS_OF_ACCOUNTS, account_ids, start_time, end_time, before_time, before_account_id, before_sequence, kind, page_size)]
+
+
+LIST_TRANSFERS_BY_IDS: Final = """-- name: ListTransfersByIds :many
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE transfers.id = ANY($1::uuid [])
+"""
+
+
+async def list_transfers_by_ids(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListTransfersByIdsRow]:
+    return [ListTransfersByIdsRow(*record) for record in await conn.fetch(LIST_TRANSFERS_BY_IDS, ids)]

@@ -71,12 +71,52 @@ class ListOverdrawnAccountsRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ListWrongHeldAmountsRow:
+    """A row of ListWrongHeldAmounts."""
+
+    subject: str
+    expected: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListWrongCapturesRow:
+    """A row of ListWrongCaptures."""
+
+    subject: str
+    expected: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListWrongReversalsRow:
+    """A row of ListWrongReversals."""
+
+    subject: str
+    expected: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True)
 class CountLedgerRow:
     """A row of CountLedger."""
 
     account_count: int
     transfer_count: int
     entry_count: int
+    snapshot_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListTrialBalancesRow:
+    """A row of ListTrialBalances."""
+
+    currency_code: str
+    customer_posted_minor: int
+    cash_posted_minor: int
+    difference_minor: int
+    held_minor: int
+    customer_account_count: int
     snapshot_time: datetime
 
 
@@ -240,6 +280,74 @@ async def list_overdrawn_accounts(conn: Connection, *, most: int) -> list[ListOv
     return [ListOverdrawnAccountsRow(*record) for record in await conn.fetch(LIST_OVERDRAWN_ACCOUNTS, most)]
 
 
+LIST_WRONG_HELD_AMOUNTS: Final = """-- name: ListWrongHeldAmounts :many
+SELECT
+    accounts.id::text AS subject,
+    coalesce(pending.total, 0)::bigint AS expected,
+    accounts.held_minor AS actual
+FROM accounts
+LEFT JOIN (
+    SELECT source_account_id, sum(amount_minor) AS total FROM holds WHERE state = 'PENDING' GROUP BY source_account_id
+) AS pending ON accounts.id = pending.source_account_id
+WHERE accounts.held_minor <> coalesce(pending.total, 0)
+ORDER BY accounts.id
+LIMIT $1
+"""
+
+
+async def list_wrong_held_amounts(conn: Connection, *, most: int) -> list[ListWrongHeldAmountsRow]:
+    """Accounts that hold another amount than their pending holds."""
+    return [ListWrongHeldAmountsRow(*record) for record in await conn.fetch(LIST_WRONG_HELD_AMOUNTS, most)]
+
+
+LIST_WRONG_CAPTURES: Final = """-- name: ListWrongCaptures :many
+SELECT
+    coalesce(holds.id, captures.hold_id)::text AS subject,
+    coalesce(captures.amount_minor, 0)::bigint AS expected,
+    coalesce(holds.captured_amount_minor, 0)::bigint AS actual
+FROM holds
+FULL JOIN (
+    SELECT id, hold_id, amount_minor FROM transfers WHERE hold_id IS NOT NULL
+) AS captures ON holds.capture_transfer_id = captures.id AND holds.id = captures.hold_id
+WHERE
+    (holds.id IS NULL OR captures.id IS NOT NULL OR holds.state = 'CAPTURED')
+    AND coalesce(holds.captured_amount_minor, 0) <> coalesce(captures.amount_minor, 0)
+ORDER BY 1
+LIMIT $1
+"""
+
+
+async def list_wrong_captures(conn: Connection, *, most: int) -> list[ListWrongCapturesRow]:
+    """Holds whose captured amount is not that of the one transfer that captured them."""
+    return [ListWrongCapturesRow(*record) for record in await conn.fetch(LIST_WRONG_CAPTURES, most)]
+
+
+LIST_WRONG_REVERSALS: Final = """-- name: ListWrongReversals :many
+SELECT
+    coalesce(reversed_totals.transfer_id, reversals.transfer_id)::text AS subject,
+    coalesce(reversals.total, 0)::bigint AS expected,
+    coalesce(reversed_totals.amount_minor, 0)::bigint AS actual
+FROM reversed_totals
+FULL JOIN (
+    SELECT reverses_transfer_id AS transfer_id, sum(amount_minor) AS total
+    FROM transfers
+    WHERE reverses_transfer_id IS NOT NULL
+    GROUP BY reverses_transfer_id
+) AS reversals ON reversed_totals.transfer_id = reversals.transfer_id
+LEFT JOIN transfers AS originals ON reversed_totals.transfer_id = originals.id
+WHERE
+    coalesce(reversals.total, 0) <> coalesce(reversed_totals.amount_minor, 0)
+    OR coalesce(reversed_totals.amount_minor, 0) > originals.amount_minor
+ORDER BY 1
+LIMIT $1
+"""
+
+
+async def list_wrong_reversals(conn: Connection, *, most: int) -> list[ListWrongReversalsRow]:
+    """Transfers whose reversed total is not the sum of their reversals, or more than their amount."""
+    return [ListWrongReversalsRow(*record) for record in await conn.fetch(LIST_WRONG_REVERSALS, most)]
+
+
 COUNT_LEDGER: Final = """-- name: CountLedger :one
 SELECT
     (SELECT count(*) FROM accounts)::bigint AS account_count,
@@ -252,3 +360,30 @@ SELECT
 async def count_ledger(conn: Connection) -> CountLedgerRow | None:
     record = await conn.fetchrow(COUNT_LEDGER)
     return None if record is None else CountLedgerRow(*record)
+
+
+LIST_TRIAL_BALANCES: Final = """-- name: ListTrialBalances :many
+SELECT
+    accounts.currency_code,
+    least(
+        greatest(coalesce(sum(accounts.posted_minor) FILTER (WHERE accounts.kind = 'CUSTOMER'), 0), -9223372036854775808),
+        9223372036854775807
+    )::bigint AS customer_posted_minor,
+    least(
+        greatest(coalesce(sum(accounts.posted_minor) FILTER (WHERE accounts.kind <> 'CUSTOMER'), 0), -9223372036854775808),
+        9223372036854775807
+    )::bigint AS cash_posted_minor,
+    least(greatest(sum(accounts.posted_minor), -9223372036854775808), 9223372036854775807)::bigint AS difference_minor,
+    least(sum(accounts.held_minor), 9223372036854775807)::bigint AS held_minor,
+    (count(*) FILTER (WHERE accounts.kind = 'CUSTOMER'))::bigint AS customer_account_count,
+    now()::timestamptz AS snapshot_time
+FROM accounts
+GROUP BY accounts.currency_code
+HAVING count(*) FILTER (WHERE accounts.kind = 'CUSTOMER') > 0
+ORDER BY accounts.currency_code
+"""
+
+
+async def list_trial_balances(conn: Connection) -> list[ListTrialBalancesRow]:
+    """What all accounts have, by currency."""
+    return [ListTrialBalancesRow(*record) for record in await conn.fetch(LIST_TRIAL_BALANCES)]

@@ -1,6 +1,7 @@
 """Accounts between the wire and the operations: requests to commands, rows to messages."""
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 from bank.v1.account_service_pb2 import Account as AccountMessage
@@ -18,7 +19,8 @@ from bank.v1.account_service_pb2 import (
     WithdrawFundsRequest,
     WithdrawFundsResponse,
 )
-from bankdb.models import Account, Entry
+from bankdb.accounts import GetAccountRow, InsertAccountRow, ListAccountsOfUserRow, ListAccountsRow
+from bankdb.models import Entry
 from bankdb.transfers import GetTransferRow
 
 from server.accounts.opening import NewAccount
@@ -68,13 +70,17 @@ def _owner(check: Violations, value: str, caller: Caller) -> UUID | None:
     return caller.user_id if value == "me" else check.uuid("owner_user_id", value)
 
 
-def render_created(account: Account, replayed: bool) -> CreateAccountResponse:
+StoredAccount = GetAccountRow | InsertAccountRow | ListAccountsOfUserRow | ListAccountsRow
+
+
+def render_created(account: StoredAccount, replayed: bool) -> CreateAccountResponse:
     """The answer to CreateAccount."""
     return CreateAccountResponse(account=render_account(account), replayed=replayed)
 
 
-def render_account(account: Account) -> AccountMessage:
-    """An account, for who may see it."""
+def render_account(account: StoredAccount) -> AccountMessage:
+    """An account, for who may see it; what overdue holds held is free already."""
+    held_minor = account.held_minor - account.overdue_minor
     return AccountMessage(
         id=str(account.id),
         owner_user_id=str(account.owner_user_id),
@@ -82,8 +88,8 @@ def render_account(account: Account) -> AccountMessage:
         currency_code=account.currency_code,
         state=f"ACCOUNT_STATE_{account.state}",
         posted_minor=account.posted_minor,
-        held_minor=account.held_minor,
-        available_minor=account.posted_minor - account.held_minor + account.overdraft_limit_minor,
+        held_minor=held_minor,
+        available_minor=account.posted_minor - held_minor + account.overdraft_limit_minor,
         overdraft_limit_minor=account.overdraft_limit_minor,
         metadata=json.loads(account.metadata),
         version=account.version,
@@ -104,7 +110,7 @@ def parse_get_account(request: GetAccountRequest) -> UUID:
     return account_id
 
 
-def render_got(account: Account) -> GetAccountResponse:
+def render_got(account: StoredAccount) -> GetAccountResponse:
     """The answer to GetAccount."""
     return GetAccountResponse(account=render_account(account))
 
@@ -122,7 +128,7 @@ def parse_list_accounts(request: ListAccountsRequest, caller: Caller) -> tuple[U
     return owner_user_id, page
 
 
-def render_listed(accounts: list[Account], next_page_token: str) -> ListAccountsResponse:
+def render_listed(accounts: Sequence[StoredAccount], next_page_token: str) -> ListAccountsResponse:
     """The answer to ListAccounts."""
     return ListAccountsResponse(
         accounts=[render_account(account) for account in accounts], next_page_token=next_page_token

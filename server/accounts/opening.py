@@ -8,7 +8,7 @@ import asyncpg
 from bankdb import accounts as account_queries
 from bankdb import events as event_queries
 from bankdb import requests as request_queries
-from bankdb.models import Account
+from bankdb.accounts import GetAccountRow, InsertAccountRow
 from uuid_utils.compat import uuid7
 
 from server.database import Connection
@@ -34,7 +34,7 @@ class NewAccount:
     display_name: str
 
 
-async def open_account(connection: Connection, new: NewAccount) -> tuple[Account, bool]:
+async def open_account(connection: Connection, new: NewAccount) -> tuple[GetAccountRow | InsertAccountRow, bool]:
     """Open an account within the caller's transaction, at most once per request id.
 
     Stores the account, the request and the event `account.created`.

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from bankdb import accounts as account_queries
 from bankdb import entries as entry_queries
-from bankdb.models import Account, Entry
+from bankdb.accounts import GetAccountRow, InsertAccountRow, ListAccountsOfUserRow, ListAccountsRow
+from bankdb.models import Entry
 
 from server.accounts.opening import NewAccount, open_account
 from server.caller import Caller, Role
@@ -14,6 +15,9 @@ from server.errors import Forbidden, NotFound
 from server.page_token import PageTokens
 
 _SEQUENCE_MAX = 2**63 - 1
+
+
+Rows = list[ListAccountsRow] | list[ListAccountsOfUserRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Accounts:
         self._database = database
         self._page_tokens = page_tokens
 
-    async def open(self, new: NewAccount, caller: Caller) -> tuple[Account, bool]:
+    async def open(self, new: NewAccount, caller: Caller) -> tuple[GetAccountRow | InsertAccountRow, bool]:
         """Open an account, at most once per request id.
 
         Returns:
@@ -46,7 +50,7 @@ class Accounts:
             raise Forbidden("only a banker opens accounts for others")
         return await self._database.transaction(lambda connection: open_account(connection, new))
 
-    async def get(self, account_id: UUID, caller: Caller) -> Account:
+    async def get(self, account_id: UUID, caller: Caller) -> GetAccountRow:
         """One account.
 
         Raises:
@@ -58,7 +62,7 @@ class Accounts:
             raise NotFound("account", account_id)
         return account
 
-    async def page(self, owner_user_id: UUID | None, page: Page, caller: Caller) -> tuple[list[Account], str]:
+    async def page(self, owner_user_id: UUID | None, page: Page, caller: Caller) -> tuple[Rows, str]:
         """One page of accounts, newest first, and the token of the next.
 
         Args:
@@ -76,13 +80,14 @@ class Accounts:
             owner_user_id = caller.user_id
         scope = ("accounts", str(caller.user_id), str(owner_user_id))
         before_id = self._page_tokens.before_id(scope, page.token)
+        size = page.size + 1
         async with self._database.connection() as connection:
             if owner_user_id is None:
-                rows = await account_queries.list_accounts(connection, before_id=before_id, page_size=page.size + 1)
-            else:
-                rows = await account_queries.list_accounts_of_user(
-                    connection, owner_user_id=owner_user_id, before_id=before_id, page_size=page.size + 1
-                )
+                everyones = await account_queries.list_accounts(connection, before_id=before_id, page_size=size)
+                return self._page_tokens.cut(scope, everyones, page.size, lambda row: [str(row.id)])
+            rows = await account_queries.list_accounts_of_user(
+                connection, owner_user_id=owner_user_id, before_id=before_id, page_size=size
+            )
         return self._page_tokens.cut(scope, rows, page.size, lambda row: [str(row.id)])
 
     async def entries(self, account_id: UUID, page: Page, caller: Caller) -> tuple[list[Entry], str]:

@@ -38,7 +38,7 @@ from server.accounts.messages import (
 from server.accounts.operations import Accounts
 from server.caller import current_caller, current_idempotency_key
 from server.ledger.commit_queue import CommitQueue
-from server.ledger.movements import Replay
+from server.ledger.movements import Posted, Replay
 from server.reference_data import ReferenceData
 from server.transfers.operations import TransferReader
 
@@ -77,8 +77,9 @@ class AccountServicer(AccountServiceServicer):
         movement = parse_deposit(request, caller, current_idempotency_key(), self._reference)
         outcome = await self._ledger.post(movement)
         if isinstance(outcome, Replay):
-            row, _ = await self._transfers.replayed(outcome.transfer_id, caller)
+            row, _ = await self._transfers.replayed(outcome.result_id, caller)
             return render_deposit_replayed(row, caller)
+        assert isinstance(outcome, Posted)  # what moves money posts a transfer
         return render_deposited(outcome)
 
     async def WithdrawFunds(self, request: WithdrawFundsRequest, context: Context) -> WithdrawFundsResponse:
@@ -86,8 +87,9 @@ class AccountServicer(AccountServiceServicer):
         movement = parse_withdrawal(request, caller, current_idempotency_key(), self._reference)
         outcome = await self._ledger.post(movement)
         if isinstance(outcome, Replay):
-            row, _ = await self._transfers.replayed(outcome.transfer_id, caller)
+            row, _ = await self._transfers.replayed(outcome.result_id, caller)
             return render_withdrawal_replayed(row, caller)
+        assert isinstance(outcome, Posted)  # what moves money posts a transfer
         return render_withdrawn(outcome)
 
     async def ListEntries(self, request: ListEntriesRequest, context: Context) -> ListEntriesResponse:

@@ -12,14 +12,17 @@ from time import monotonic
 from uuid import UUID
 
 import asyncpg
+import structlog
 from bankdb.accounts import lock_account
 
 from server.database import CONNECTION_ERRORS, RELEASE_TIMEOUT_S, SERIALIZATION_ERRORS, Connection
 from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, Overloaded
-from server.ledger.movements import Movement, Posted, Replay
-from server.ledger.posting import Account
+from server.ledger.movements import Done, Held, Movement, Posted, Replay
+from server.ledger.posting import Evaluation
+from server.ledger.reading import account_ids, lock_accounts, lock_free_accounts, resolve
+from server.ledger.state import Books
 from server.ledger.waiting_line import Waiting, WaitingLine
-from server.ledger.writing import account_ids, decide, lock_accounts, lock_free_accounts, write
+from server.ledger.writing import decide, write
 from server.metrics import (
     LEDGER_BATCH_SIZE,
     LEDGER_COMMIT_SECONDS,
@@ -35,6 +38,11 @@ BLOCKED_TIMEOUT_S = 2.0
 BATCH_TIMEOUT_S = 5.0
 TRIES_MAX = 3
 RECONNECT_PAUSE_S = 0.2
+
+# A request id or reference that is being written elsewhere is waited for in the write statement,
+# by the unique index, and so may also run into lock_timeout.
+_LOST_RACES = (*SERIALIZATION_ERRORS, asyncpg.UniqueViolationError, asyncpg.LockNotAvailableError)
+_log = structlog.get_logger()
 
 # The money path knows its keys: it never wants a plan that reads whole tables, however small
 # they are when the plan is made.
@@ -66,7 +74,7 @@ class CommitQueue:
         self._settling = False
         self._writer = asyncio.create_task(self._write_batches(), name="ledger writer")
 
-    async def post(self, movement: Movement) -> Posted | Replay:
+    async def post(self, movement: Movement) -> Done:
         """Post one movement, together with its neighbours, in a committed transaction.
 
         A caller that goes away before the writing began leaves nothing behind; afterwards the
@@ -99,7 +107,7 @@ class CommitQueue:
             await self._line.wait()
             batch = self._line.take(BATCH_SIZE_MAX)
             if self._blocked:
-                batch = [waiting for waiting in batch if not self._set_aside(waiting, self._blocked)]
+                batch = [waiting for waiting in batch if not self._set_aside(waiting, waiting.movement, self._blocked)]
             LEDGER_WAITING.set(len(self._line))
             if batch:
                 self._settling = True
@@ -112,14 +120,15 @@ class CommitQueue:
         try:
             if batch:
                 await self._post(batch)
-        except (*SERIALIZATION_ERRORS, asyncpg.UniqueViolationError) as error:
+        except _LOST_RACES as error:
             # Lost against another transaction, whose result the next run sees.
             LEDGER_RETRIES.labels(type(error).__name__).inc()
             if tries < TRIES_MAX and (tries == 1 or len(batch) == 1):
                 await self._settle(batch, tries + 1)
             else:
                 await self._settle_halves(batch, error)
-        except CONNECTION_ERRORS:
+        except CONNECTION_ERRORS as error:
+            _log.warning("ledger_lost_the_database", cause=type(error).__name__, movements=len(batch))
             if tries < TRIES_MAX and any(waiting.committing for waiting in batch):
                 LEDGER_RETRIES.labels("CommitUnknown").inc()
                 await self._resolve(batch)
@@ -131,7 +140,7 @@ class CommitQueue:
 
     async def _settle_halves(self, batch: list[Waiting], error: Exception) -> None:
         if len(batch) == 1:
-            if isinstance(error, SERIALIZATION_ERRORS):
+            if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):
                 batch[0].refuse(Contended())
             else:
                 LEDGER_DEFECTS.inc()
@@ -162,39 +171,45 @@ class CommitQueue:
         started = monotonic()
         async with self._connection() as connection:
             try:
-                batch, accounts = await self._lock(connection, batch)
-                evaluation = await decide(connection, _movements(batch), accounts)
-                own = {each.committing.transfer_id: each.committing for each in batch if each.committing}
-                await write(connection, evaluation.posted, accounts.values())
-                await _commit(connection, batch, evaluation.posted)
+                batch, movements, books = await self._lock(connection, batch)
+                evaluation = await decide(connection, movements, books)
+                own = {each.committing.result_id: each.committing for each in batch if each.committing}
+                await write(connection, evaluation, books)
+                await _commit(connection, batch, evaluation)
             except CONNECTION_ERRORS:
                 raise
             except Exception:
                 await connection.execute("ROLLBACK")
                 raise
         LEDGER_COMMIT_SECONDS.observe(monotonic() - started)
-        LEDGER_BATCH_SIZE.observe(len(evaluation.posted))
+        LEDGER_BATCH_SIZE.observe(evaluation.count())
         for waiting, outcome in zip(batch, evaluation.outcomes, strict=True):
             if isinstance(outcome, BankError):
                 LEDGER_REFUSALS.labels(outcome.reason).inc()
                 waiting.refuse(outcome)
             elif isinstance(outcome, Replay):
                 # What is replayed may be what this very call committed without being told.
-                waiting.answer(own.get(outcome.transfer_id, outcome))
+                waiting.answer(own.get(outcome.result_id, outcome))
             else:
                 waiting.answer(outcome)
 
-    async def _lock(self, connection: Connection, batch: list[Waiting]) -> tuple[list[Waiting], dict[UUID, Account]]:
+    async def _lock(self, connection: Connection, batch: list[Waiting]) -> tuple[list[Waiting], list[Movement], Books]:
         """Begin, and lock the accounts; movements whose account is blocked or whose caller has gone drop out."""
-        ids = account_ids(_movements(batch))
         await connection.execute("BEGIN")
+        movements, books = await resolve(connection, [waiting.movement for waiting in batch])
+        ids = account_ids(movements)
+        blocked: Collection[UUID] = ()
         try:
-            accounts = await lock_accounts(connection, ids)
+            books.accounts = await lock_accounts(connection, ids)
         except asyncpg.LockNotAvailableError:
             await connection.execute("ROLLBACK; BEGIN")
-            accounts, blocked = await lock_free_accounts(connection, ids)
-            batch = [waiting for waiting in batch if not self._set_aside(waiting, blocked)]
-        return [waiting for waiting in batch if not waiting.future.done()], accounts
+            books.accounts, blocked = await lock_free_accounts(connection, ids)
+        kept = [
+            (waiting, movement)
+            for waiting, movement in zip(batch, movements, strict=True)
+            if not waiting.future.done() and not self._set_aside(waiting, movement, blocked)
+        ]
+        return [waiting for waiting, _ in kept], [movement for _, movement in kept], books
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -208,9 +223,8 @@ class CommitQueue:
                     connection.terminate()
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
-    def _set_aside(self, waiting: Waiting, blocked: Collection[UUID]) -> bool:
+    def _set_aside(self, waiting: Waiting, movement: Movement, blocked: Collection[UUID]) -> bool:
         """Let a movement wait outside the writer's slot if it names a blocked account."""
-        movement = waiting.movement
         for account_id in (movement.source_id, movement.destination_id):
             if account_id in blocked:
                 self._park(waiting, account_id)
@@ -265,10 +279,6 @@ class CommitQueue:
         return True
 
 
-def _movements(batch: Sequence[Waiting]) -> list[Movement]:
-    return [waiting.movement for waiting in batch]
-
-
 def _until(waiting: Waiting) -> float:
     assert waiting.blocked_until is not None  # set when it was parked
     return waiting.blocked_until
@@ -279,12 +289,12 @@ def _refuse_all(batch: Sequence[Waiting]) -> None:
         waiting.refuse(CommitUnknown() if waiting.committing else DatabaseUnavailable())
 
 
-async def _commit(connection: Connection, batch: Sequence[Waiting], posted: Sequence[Posted]) -> None:
-    if not posted:
+async def _commit(connection: Connection, batch: Sequence[Waiting], evaluation: Evaluation) -> None:
+    if not any(isinstance(outcome, Posted | Held) for outcome in evaluation.outcomes):
         await connection.execute("ROLLBACK")
         return
-    by_movement = {id(each.movement): each for each in posted}
-    for waiting in batch:
-        waiting.committing = by_movement.get(id(waiting.movement), waiting.committing)
+    for waiting, outcome in zip(batch, evaluation.outcomes, strict=True):
+        if isinstance(outcome, Posted | Held):
+            waiting.committing = outcome
     # From here on an error of the connection, or our own timeout, says nothing about the outcome.
     await connection.execute("COMMIT")

@@ -8,18 +8,25 @@ from uuid import UUID
 
 from server.errors import BankError
 
+UNRESOLVED = UUID(int=0)
+"""Stands for the accounts of a movement that names a hold or a transfer, until they are looked up."""
+
 
 class Kind(StrEnum):
-    """Why money moves; as stored in transfers.kind."""
+    """What shall happen; those that move money are stored in transfers.kind."""
 
     TRANSFER = "TRANSFER"
     DEPOSIT = "DEPOSIT"
     WITHDRAWAL = "WITHDRAWAL"
+    CAPTURE = "CAPTURE"
+    REVERSAL = "REVERSAL"
+    HOLD = "HOLD"
+    VOID = "VOID"
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Money that shall move from one account to another.
+    """Money that shall move from one account to another, be held for it, or be let go.
 
     Already parsed: the amount is 1 to 10^17 minor units, the currency is known and the accounts
     differ.
@@ -28,9 +35,14 @@ class Movement:
         session_id: The caller's session; None for what the service does by itself.
         rpc: Full method name, part of what a request id stands for.
         fingerprint: Digest of all fields, see `fingerprint_of`.
+        source_id: The account to debit. Looked up for CAPTURE, VOID and REVERSAL, like
+            `destination_id` and `currency_code`.
+        amount_minor: None for CAPTURE and REVERSAL of all there is, and for VOID.
         reference: The caller's own unique reference; None if there is none.
         metadata: JSON object; None if empty.
         validate_only: Check and compute, but write nothing.
+        subject_id: The hold to capture or void, or the transfer to reverse.
+        expire_time: When a new hold ends; None: after the default time.
     """
 
     kind: Kind
@@ -41,12 +53,14 @@ class Movement:
     fingerprint: bytes
     source_id: UUID
     destination_id: UUID
-    amount_minor: int
+    amount_minor: int | None
     currency_code: str
     description: str = ""
     reference: str | None = None
     metadata: str | None = None
     validate_only: bool = False
+    subject_id: UUID | None = None
+    expire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +68,13 @@ class Posted:
     """A movement that was posted: the transfer and, by side, the entry.
 
     Attributes:
+        amount_minor: What was moved, also where the movement said "all".
         source_user_id: Owner of the source; None for a system account. The same for destination.
     """
 
     movement: Movement
     transfer_id: UUID
+    amount_minor: int
     create_time: datetime
     source_user_id: UUID | None
     source_sequence: int
@@ -67,15 +83,34 @@ class Posted:
     destination_sequence: int
     destination_balance_minor: int
 
+    @property
+    def result_id(self) -> UUID:
+        """What the request id stands for from now on."""
+        return self.transfer_id
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that was placed, or voided."""
+
+    movement: Movement
+    hold_id: UUID
+
+    @property
+    def result_id(self) -> UUID:
+        """What the request id stands for from now on."""
+        return self.hold_id
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The request id had been used for the same movement: the transfer it posted then."""
+    """The request id had been used for the same movement: what it made then, transfer or hold."""
 
-    transfer_id: UUID
+    result_id: UUID
 
 
-Outcome = Posted | Replay | BankError
+Done = Posted | Held | Replay
+Outcome = Done | BankError
 
 
 def fingerprint_of(*fields: object) -> bytes:

@@ -1,90 +1,22 @@
-"""The rules of money, pure: locked accounts and movements in, outcomes and new states out.
+"""Decides a batch, pure: locked books and movements in, outcomes and new states out.
 
 The order of checks is part of the contract: caller → request id → existence and ownership →
-reference → account state → currency → funds → overflow. One account's state runs through the
-batch: what an earlier movement credits, a later one may spend.
+reference → account state → currency → hold or reversal state → funds → overflow. State runs
+through the batch: what an earlier movement credits, a later one may spend.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from server.caller import Role
-from server.errors import (
-    AccountClosed,
-    AccountFrozen,
-    AmountOverflow,
-    BankError,
-    CurrencyMismatch,
-    DuplicateReference,
-    EmailNotVerified,
-    Forbidden,
-    InsufficientFunds,
-    NotFound,
-    RequestIdReused,
-    SessionRevoked,
-    Unauthenticated,
-)
-from server.ledger.movements import Kind, Movement, Outcome, Posted, Replay
-from server.ledger.transfer_ids import transfer_id
+from server.errors import DuplicateReference, RequestIdReused
+from server.ledger import rules
+from server.ledger.movements import Held, Kind, Movement, Outcome, Posted, Replay
+from server.ledger.state import CAPTURED, EXPIRED, PENDING, VOIDED, Account, Books, Context, Hold
+from server.ledger.time_ordered_ids import time_ordered_id
 
-POSTED_MINOR_MAX = 4 * 10**18
-FROZEN = "FROZEN"
-CLOSED = "CLOSED"
-CUSTOMER = "CUSTOMER"
-
-
-@dataclass(slots=True)
-class Account:
-    """A locked account as it is after the movements evaluated so far. Amounts in minor units."""
-
-    id: UUID
-    kind: str
-    owner_user_id: UUID | None
-    currency_code: str
-    state: str
-    posted_minor: int
-    held_minor: int
-    overdraft_limit_minor: int
-    entry_count: int
-    last_entry_time: datetime | None
-    changed: bool = False
-
-    @property
-    def available_minor(self) -> int:
-        """What may be debited: posted − held + overdraft limit."""
-        return self.posted_minor - self.held_minor + self.overdraft_limit_minor
-
-    def book(self, amount_minor: int, time: datetime) -> None:
-        """Add an entry."""
-        self.posted_minor += amount_minor
-        self.entry_count += 1
-        self.last_entry_time = time
-        self.changed = True
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the rules need to know of one movement beside its accounts.
-
-    Attributes:
-        session_live: Neither revoked nor expired by the database's clock.
-        request_rpc: RPC that used the request id before, with fingerprint and result; None if
-            none did.
-        reference_taken: The caller has a transfer with this reference.
-        now: The database's clock, after the locks were taken.
-    """
-
-    session_live: bool
-    user_disabled: bool
-    email_verified: bool
-    roles: Sequence[str]
-    request_rpc: str | None
-    request_fingerprint: bytes | None
-    request_result_id: UUID | None
-    reference_taken: bool
-    now: datetime
+HOLD_TIME_DEFAULT = timedelta(days=7)
 
 
 @dataclass(slots=True)
@@ -93,67 +25,51 @@ class Evaluation:
 
     outcomes: list[Outcome] = field(default_factory=list)
     posted: list[Posted] = field(default_factory=list)
-    _requests: dict[tuple[UUID, UUID], Posted] = field(default_factory=dict)
+    placed: list[tuple[Movement, Hold]] = field(default_factory=list)
+    _requests: dict[tuple[UUID, UUID], Posted | Held] = field(default_factory=dict)
     _references: set[tuple[UUID, str]] = field(default_factory=set)
 
+    def count(self) -> int:
+        """How many ids were made."""
+        return len(self.posted) + len(self.placed)
 
-def evaluate(
-    movements: Sequence[Movement], accounts: Mapping[UUID, Account], contexts: Sequence[Context]
-) -> Evaluation:
-    """Decide every movement in order, changing `accounts` as it goes.
+
+def release_overdue(books: Books, now: datetime) -> None:
+    """Let go what is held by holds whose time has run out; before funds are looked at."""
+    for hold in books.holds.values():
+        if hold.state == PENDING and hold.expire_time <= now:
+            hold.settle(EXPIRED, now)
+            books.accounts[hold.source_id].hold(-hold.amount_minor)
+
+
+def evaluate(movements: Sequence[Movement], books: Books, contexts: Sequence[Context]) -> Evaluation:
+    """Decide every movement in order, changing `books` as it goes.
 
     Args:
-        movements: In the order of arrival.
-        accounts: Every existing account that a movement names, locked, by id.
+        movements: In the order of arrival, their accounts looked up.
+        books: Every existing account, hold and original that a movement names, locked.
         contexts: One for each movement, read after the locks were taken.
     """
     evaluation = Evaluation()
     for movement, context in zip(movements, contexts, strict=True):
-        evaluation.outcomes.append(_decide(movement, accounts, context, evaluation))
+        evaluation.outcomes.append(_decide(movement, books, context, evaluation))
     return evaluation
 
 
-def _decide(movement: Movement, accounts: Mapping[UUID, Account], context: Context, evaluation: Evaluation) -> Outcome:
-    refusal = _refusal_of_caller(movement, context)
+def _decide(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    refusal = rules.refusal_of_caller(movement, context)
     if refusal is not None:
         return refusal
     earlier = _earlier_outcome(movement, context, evaluation)
     if earlier is not None:
         return earlier
-    source = accounts.get(movement.source_id)
-    destination = accounts.get(movement.destination_id)
-    refusal = _refusal_of_ownership(movement, source, destination)
-    if refusal is not None:
-        return refusal
-    assert source is not None  # _refusal_of_ownership has looked
-    assert destination is not None
-    if movement.reference is not None and (
-        context.reference_taken or (movement.user_id, movement.reference) in evaluation._references
-    ):
-        return DuplicateReference(movement.reference)
-    refusal = (
-        _refusal_of_states(source, destination)
-        or _refusal_of_currencies(movement, source, destination)
-        or _refusal_of_amount(movement, source, destination)
-    )
-    if refusal is not None:
-        return refusal
-    return _post(movement, source, destination, context.now, evaluation)
-
-
-def _refusal_of_caller(movement: Movement, context: Context) -> BankError | None:
-    if movement.session_id is not None and not context.session_live:
-        return SessionRevoked()
-    if context.user_disabled:
-        return Unauthenticated("this user is disabled")
-    if not context.email_verified:
-        return EmailNotVerified(movement.user_id)
-    if movement.kind is not Kind.TRANSFER and Role.BANKER not in context.roles:
-        return Forbidden()
-    return None
+    decide = _DECISIONS[movement.kind]
+    return decide(movement, books, context, evaluation)
 
 
 def _earlier_outcome(movement: Movement, context: Context, evaluation: Evaluation) -> Outcome | None:
+    if movement.kind is Kind.VOID:
+        return None  # repeats are told by the state they find
     if context.request_result_id is not None:
         if context.request_rpc == movement.rpc and context.request_fingerprint == movement.fingerprint:
             return Replay(context.request_result_id)
@@ -162,65 +78,159 @@ def _earlier_outcome(movement: Movement, context: Context, evaluation: Evaluatio
     if first is None:
         return None
     if first.movement.rpc == movement.rpc and first.movement.fingerprint == movement.fingerprint:
-        return Replay(first.transfer_id)
+        return Replay(first.result_id)
     return RequestIdReused(movement.request_id)
 
 
-def _refusal_of_ownership(movement: Movement, source: Account | None, destination: Account | None) -> BankError | None:
-    if movement.kind is Kind.TRANSFER:
-        if source is None or source.owner_user_id != movement.user_id:
-            return NotFound("account", movement.source_id)
-        if destination is None or destination.kind != CUSTOMER:
-            return NotFound("account", movement.destination_id)
-        return None
-    at_counter, name = (
-        (destination, movement.destination_id) if movement.kind is Kind.DEPOSIT else (source, movement.source_id)
-    )
-    if source is None or destination is None or at_counter is None or at_counter.kind != CUSTOMER:
-        return NotFound("account", name)
-    if at_counter.owner_user_id == movement.user_id:
-        return Forbidden("a banker may not pay in or out on their own account")
-    return None
-
-
-def _refusal_of_states(source: Account, destination: Account) -> BankError | None:
-    if source.state == CLOSED:
-        return AccountClosed(source.id)
-    if destination.state == CLOSED:
-        return AccountClosed(destination.id)
-    if source.state == FROZEN:
-        return AccountFrozen(source.id)
-    return None
-
-
-def _refusal_of_currencies(movement: Movement, source: Account, destination: Account) -> BankError | None:
-    for account in (source, destination):
-        if account.currency_code != movement.currency_code:
-            return CurrencyMismatch(account.id, movement.currency_code)
-    return None
-
-
-def _refusal_of_amount(movement: Movement, source: Account, destination: Account) -> BankError | None:
+def _decide_transfer(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    """TRANSFER, DEPOSIT, WITHDRAWAL."""
+    source, destination = books.accounts.get(movement.source_id), books.accounts.get(movement.destination_id)
+    check = rules.refusal_of_ownership if movement.kind is Kind.TRANSFER else rules.refusal_at_counter
+    refusal = check(movement, source, destination)
+    if refusal is not None:
+        return refusal
+    assert source is not None  # the check has looked
+    assert destination is not None
     amount_minor = movement.amount_minor
-    if source.kind == CUSTOMER and amount_minor > source.available_minor:
-        return InsufficientFunds(source.id, needed_minor=amount_minor, available_minor=source.available_minor)
-    if source.posted_minor - amount_minor < -POSTED_MINOR_MAX:
-        return AmountOverflow(source.id)
-    if destination.posted_minor + amount_minor > POSTED_MINOR_MAX:
-        return AmountOverflow(destination.id)
-    return None
+    assert amount_minor is not None  # "all" is said of holds and reversals only
+    if movement.reference is not None and (
+        context.reference_taken or (movement.user_id, movement.reference) in evaluation._references
+    ):
+        return DuplicateReference(movement.reference)
+    refusal = (
+        rules.refusal_of_states(source, destination)
+        or rules.refusal_of_currencies(movement, source, destination)
+        or rules.refusal_of_funds(source, amount_minor)
+        or rules.refusal_of_overflow(source, destination, amount_minor)
+    )
+    if refusal is not None:
+        return refusal
+    return _post(movement, source, destination, amount_minor, context.now, evaluation)
 
 
-def _post(movement: Movement, source: Account, destination: Account, now: datetime, evaluation: Evaluation) -> Posted:
+def _decide_hold(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    source, destination = books.accounts.get(movement.source_id), books.accounts.get(movement.destination_id)
+    refusal = rules.refusal_of_ownership(movement, source, destination)
+    if refusal is not None:
+        return refusal
+    assert source is not None  # the check has looked
+    assert destination is not None
+    assert movement.amount_minor is not None
+    refusal = (
+        rules.refusal_of_states(source, destination)
+        or rules.refusal_of_currencies(movement, source, destination)
+        or rules.refusal_of_expiry(movement, context)
+        or rules.refusal_of_funds(source, movement.amount_minor)
+    )
+    if refusal is not None:
+        return refusal
+    hold = Hold(
+        id=time_ordered_id(context.now, evaluation.count()),
+        source_id=source.id,
+        destination_id=destination.id,
+        amount_minor=movement.amount_minor,
+        currency_code=movement.currency_code,
+        state=PENDING,
+        expire_time=movement.expire_time or context.now + HOLD_TIME_DEFAULT,
+        create_time=context.now,
+    )
+    source.hold(hold.amount_minor)
+    held = Held(movement, hold.id)
+    books.holds[hold.id] = hold
+    evaluation.placed.append((movement, hold))
+    evaluation._requests[movement.user_id, movement.request_id] = held
+    return held
+
+
+def _decide_capture(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    assert movement.subject_id is not None
+    hold = books.holds.get(movement.subject_id)
+    source, destination = _accounts(movement, books)
+    amount_minor = movement.amount_minor or (hold.amount_minor if hold else 0)
+    refusal = rules.refusal_of_hold_access(movement, hold, source, destination, context)
+    if refusal is not None:
+        return refusal
+    assert hold is not None  # the check has looked
+    refusal = rules.refusal_of_states(source, destination) or rules.refusal_of_hold_state(hold, amount_minor)
+    if refusal is not None:
+        return refusal
+    source.hold(-hold.amount_minor)
+    refusal = rules.refusal_of_funds(source, amount_minor) or rules.refusal_of_overflow(
+        source, destination, amount_minor
+    )
+    if refusal is not None:
+        source.hold(hold.amount_minor)
+        return refusal
+    posted = _post(movement, source, destination, amount_minor, context.now, evaluation)
+    hold.settle(CAPTURED, posted.create_time)
+    hold.captured_amount_minor, hold.capture_transfer_id = amount_minor, posted.transfer_id
+    return posted
+
+
+def _decide_void(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    assert movement.subject_id is not None
+    hold = books.holds.get(movement.subject_id)
+    source, destination = _accounts(movement, books)
+    refusal = rules.refusal_of_hold_access(movement, hold, source, destination, context)
+    if refusal is not None:
+        return refusal
+    assert hold is not None  # the check has looked
+    if hold.state != VOIDED:
+        refusal = rules.refusal_of_hold_state(hold, 0)
+        if refusal is not None:
+            return refusal
+        hold.settle(VOIDED, context.now)
+        source.hold(-hold.amount_minor)
+    return Held(movement, hold.id)
+
+
+def _decide_reversal(movement: Movement, books: Books, context: Context, evaluation: Evaluation) -> Outcome:
+    assert movement.subject_id is not None
+    original = books.originals.get(movement.subject_id)
+    source, destination = _accounts(movement, books)
+    refusal = rules.refusal_of_reversal_access(movement, original, source, destination, context)
+    if refusal is not None:
+        return refusal
+    assert original is not None  # the check has looked
+    amount_minor = movement.amount_minor or original.remaining_minor
+    refusal = (
+        rules.refusal_of_states(source, destination)
+        or rules.refusal_of_reversal(original, amount_minor)
+        or rules.refusal_of_funds(source, amount_minor)
+        or rules.refusal_of_overflow(source, destination, amount_minor)
+    )
+    if refusal is not None:
+        return refusal
+    original.reversed_minor += amount_minor
+    original.changed = True
+    return _post(movement, source, destination, amount_minor, context.now, evaluation)
+
+
+_NOBODYS = Account(UUID(int=0), "", None, "", "", 0, 0, 0, 0, None)
+
+
+def _accounts(movement: Movement, books: Books) -> tuple[Account, Account]:
+    """Both accounts of what the movement names; nobody's where it names nothing that exists."""
+    return books.accounts.get(movement.source_id, _NOBODYS), books.accounts.get(movement.destination_id, _NOBODYS)
+
+
+def _post(
+    movement: Movement,
+    source: Account,
+    destination: Account,
+    amount_minor: int,
+    now: datetime,
+    evaluation: Evaluation,
+) -> Posted:
     time = now
     for last in (source.last_entry_time, destination.last_entry_time):
         # A clock that was set back must not put an entry before the one it follows.
         if last is not None and last > time:
             time = last
-    amount_minor = movement.amount_minor
     posted = Posted(
         movement=movement,
-        transfer_id=transfer_id(time, len(evaluation.posted)),
+        transfer_id=time_ordered_id(time, evaluation.count()),
+        amount_minor=amount_minor,
         create_time=time,
         source_user_id=source.owner_user_id,
         source_sequence=source.entry_count + 1,
@@ -238,3 +248,14 @@ def _post(movement: Movement, source: Account, destination: Account, now: dateti
     if movement.reference is not None:
         evaluation._references.add((movement.user_id, movement.reference))
     return posted
+
+
+_DECISIONS = {
+    Kind.TRANSFER: _decide_transfer,
+    Kind.DEPOSIT: _decide_transfer,
+    Kind.WITHDRAWAL: _decide_transfer,
+    Kind.HOLD: _decide_hold,
+    Kind.CAPTURE: _decide_capture,
+    Kind.VOID: _decide_void,
+    Kind.REVERSAL: _decide_reversal,
+}

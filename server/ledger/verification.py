@@ -22,6 +22,9 @@ class Rule(StrEnum):
     SEQUENCE = "SEQUENCE"
     TWO_ENTRIES = "TWO_ENTRIES"
     LIMIT = "LIMIT"
+    HELD = "HELD"
+    CAPTURE = "CAPTURE"
+    REVERSAL = "REVERSAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,9 @@ _CHECKS = (
     (Rule.TWO_ENTRIES, queries.list_broken_transfers),
     (Rule.TWO_ENTRIES, queries.list_orphan_entries),
     (Rule.LIMIT, queries.list_overdrawn_accounts),
+    (Rule.HELD, queries.list_wrong_held_amounts),
+    (Rule.CAPTURE, queries.list_wrong_captures),
+    (Rule.REVERSAL, queries.list_wrong_reversals),
 )
 
 

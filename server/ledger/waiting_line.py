@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from server.errors import Overloaded
-from server.ledger.movements import Movement, Posted, Replay
+from server.ledger.movements import Done, Held, Movement, Posted
 
 WAITING_MAX = 4096
 WAITING_PER_USER_MAX = WAITING_MAX // 4
@@ -23,17 +23,17 @@ class Waiting:
     """
 
     movement: Movement
-    future: asyncio.Future[Posted | Replay] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    future: asyncio.Future[Done] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     parked: bool = False
     blocked_until: float | None = None
-    committing: Posted | None = None
+    committing: Posted | Held | None = None
 
     def refuse(self, error: Exception) -> None:
         """Answer with a failure, unless the caller has gone."""
         if not self.future.done():
             self.future.set_exception(error)
 
-    def answer(self, result: Posted | Replay) -> None:
+    def answer(self, result: Done) -> None:
         """Answer with a result, unless the caller has gone."""
         if not self.future.done():
             self.future.set_result(result)

@@ -1,19 +1,21 @@
-"""The SQL side of a batch: lock, read, decide, write, inside a transaction the caller owns."""
+"""A batch inside a transaction the caller owns: look up, lock, read, decide, write."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from bankdb import accounts as account_queries
-from bankdb import requests as request_queries
+from bankdb import holds as hold_queries
 from bankdb import transfers as transfer_queries
+from bankdb.requests import get_clock
 
 from server.database import Connection
-from server.ledger.movements import Movement, Posted
-from server.ledger.posting import Account, Context, Evaluation, evaluate
+from server.ledger.movements import Kind, Movement, Posted
+from server.ledger.posting import Evaluation, evaluate, release_overdue
+from server.ledger.reading import account_ids, lock_accounts, read_books, read_contexts, resolve
+from server.ledger.state import Books, Hold
 
 
-class AccountsChanged(Exception):
-    """Fewer accounts were updated than were locked: a defect, never a refusal."""
+class RowsChanged(Exception):
+    """Fewer rows were updated than were locked: a defect, never a refusal."""
 
 
 async def post(connection: Connection, movements: Sequence[Movement]) -> Evaluation:
@@ -33,95 +35,69 @@ async def post(connection: Connection, movements: Sequence[Movement]) -> Evaluat
         asyncpg.LockNotAvailableError: An account stayed locked for longer than lock_timeout.
         asyncpg.UniqueViolationError: Another transaction used a request id or reference first.
     """
-    accounts = await lock_accounts(connection, account_ids(movements))
-    evaluation = await decide(connection, movements, accounts)
-    await write(connection, evaluation.posted, accounts.values())
+    movements, books = await resolve(connection, movements)
+    books.accounts = await lock_accounts(connection, account_ids(movements))
+    evaluation = await decide(connection, movements, books)
+    await write(connection, evaluation, books)
     return evaluation
 
 
-def account_ids(movements: Iterable[Movement]) -> list[UUID]:
-    """Every account the movements name, once."""
-    ids = set()
-    for movement in movements:
-        ids.add(movement.source_id)
-        ids.add(movement.destination_id)
-    return list(ids)
-
-
-async def lock_accounts(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Account]:
-    """Lock accounts in id order and return their fresh state; unknown ids are left out."""
-    rows = await account_queries.lock_accounts(connection, ids=list(ids))
-    return {row.id: _account(row) for row in rows}
-
-
-async def lock_free_accounts(connection: Connection, ids: Sequence[UUID]) -> tuple[dict[UUID, Account], set[UUID]]:
-    """Lock what can be locked without waiting.
+async def release_overdue_holds(connection: Connection, ids: Collection[UUID]) -> int:
+    """Expire the overdue holds of these accounts within the caller's transaction.
 
     Returns:
-        The locked accounts, and the ids of those that somebody else has locked.
+        How many there were.
     """
-    rows = await account_queries.lock_free_accounts(connection, ids=list(ids))
-    locked = {row.id: _account(row) for row in rows}
-    rest = [account_id for account_id in ids if account_id not in locked]
-    blocked = await account_queries.list_existing_account_ids(connection, ids=rest) if rest else []
-    return locked, set(blocked)
+    books = Books(accounts=await lock_accounts(connection, list(ids)))
+    now = await get_clock(connection)
+    assert now is not None  # a clock always tells
+    await read_books(connection, books, [], now)
+    release_overdue(books, now)
+    await write(connection, Evaluation(), books)
+    return sum(hold.settle_time is not None for hold in books.holds.values())
 
 
-def _account(row: account_queries.LockAccountsRow | account_queries.LockFreeAccountsRow) -> Account:
-    return Account(
-        row.id,
-        row.kind,
-        row.owner_user_id,
-        row.currency_code,
-        row.state,
-        row.posted_minor,
-        row.held_minor,
-        row.overdraft_limit_minor,
-        row.entry_count,
-        row.last_entry_time,
-    )
+async def decide(connection: Connection, movements: Sequence[Movement], books: Books) -> Evaluation:
+    """Read, in statements that begin after the locks were taken, what the rules need; apply them."""
+    if not movements:
+        return Evaluation()
+    contexts = await read_contexts(connection, movements)
+    now = contexts[0].now
+    await read_books(connection, books, movements, now)
+    release_overdue(books, now)
+    return evaluate(movements, books, contexts)
 
 
-async def decide(connection: Connection, movements: Sequence[Movement], accounts: dict[UUID, Account]) -> Evaluation:
-    """Read, in a statement that begins after the locks were taken, what the rules need; apply them."""
-    rows = await request_queries.list_movement_contexts(
-        connection,
-        ordinals=list(range(len(movements))),
-        session_ids=[movement.session_id for movement in movements],
-        user_ids=[movement.user_id for movement in movements],
-        request_ids=[movement.request_id for movement in movements],
-        refs=[movement.reference for movement in movements],
-    )
-    contexts = {
-        row.ordinal: Context(
-            row.session_live,
-            row.user_disabled,
-            row.email_verified,
-            row.roles,
-            row.request_rpc,
-            row.request_fingerprint,
-            row.request_result_id,
-            row.reference_taken,
-            row.now,
-        )
-        for row in rows
-    }
-    return evaluate(movements, accounts, [contexts[ordinal] for ordinal in range(len(movements))])
-
-
-async def write(connection: Connection, posted: Sequence[Posted], accounts: Iterable[Account]) -> None:
-    """Write transfers, entries, requests, events and the final state of each changed account."""
-    if not posted:
+async def write(connection: Connection, evaluation: Evaluation, books: Books) -> None:
+    """Write everything that changed, one final write for each row."""
+    changed = [account for account in books.accounts.values() if account.changed]
+    if not changed:
         return
+    if evaluation.placed:
+        await _insert_holds(connection, evaluation.placed, books)
+    await _insert_postings(connection, evaluation.posted, books)
+    settled = [hold for hold in books.holds.values() if hold.settle_time is not None]
+    if settled:
+        await _update_holds(connection, settled)
+    reversed_ones = [original for original in books.originals.values() if original.changed]
+    if reversed_ones:
+        await transfer_queries.set_reversed_totals(
+            connection,
+            ids=[original.id for original in reversed_ones],
+            amounts_minor=[original.reversed_minor for original in reversed_ones],
+        )
+
+
+async def _insert_postings(connection: Connection, posted: Sequence[Posted], books: Books) -> None:
     movements = [each.movement for each in posted]
-    changed = [account for account in accounts if account.changed]
+    changed = [account for account in books.accounts.values() if account.changed]
     updated = await transfer_queries.insert_postings(
         connection,
         ids=[each.transfer_id for each in posted],
         kinds=[movement.kind for movement in movements],
         source_account_ids=[movement.source_id for movement in movements],
         destination_account_ids=[movement.destination_id for movement in movements],
-        amounts_minor=[movement.amount_minor for movement in movements],
+        amounts_minor=[each.amount_minor for each in posted],
         currency_codes=[movement.currency_code for movement in movements],
         initiator_user_ids=[movement.user_id for movement in movements],
         request_ids=[movement.request_id for movement in movements],
@@ -137,10 +113,46 @@ async def write(connection: Connection, posted: Sequence[Posted], accounts: Iter
         destination_balances_minor=[each.destination_balance_minor for each in posted],
         destination_user_ids=[each.destination_user_id for each in posted],
         create_times=[each.create_time for each in posted],
+        hold_ids=[movement.subject_id if movement.kind is Kind.CAPTURE else None for movement in movements],
+        reverses_transfer_ids=[
+            movement.subject_id if movement.kind is Kind.REVERSAL else None for movement in movements
+        ],
         account_ids=[account.id for account in changed],
         accounts_posted_minor=[account.posted_minor for account in changed],
+        accounts_held_minor=[account.held_minor for account in changed],
         accounts_entry_count=[account.entry_count for account in changed],
         accounts_last_entry_time=[account.last_entry_time for account in changed],
     )
     if updated != len(changed):
-        raise AccountsChanged(f"{updated} of {len(changed)} accounts were updated")
+        raise RowsChanged(f"{updated} of {len(changed)} accounts were updated")
+
+
+async def _insert_holds(connection: Connection, placed: Sequence[tuple[Movement, Hold]], books: Books) -> None:
+    await hold_queries.insert_holds(
+        connection,
+        ids=[hold.id for _, hold in placed],
+        source_account_ids=[hold.source_id for _, hold in placed],
+        destination_account_ids=[hold.destination_id for _, hold in placed],
+        amounts_minor=[hold.amount_minor for _, hold in placed],
+        currency_codes=[hold.currency_code for _, hold in placed],
+        creator_user_ids=[movement.user_id for movement, _ in placed],
+        counterparty_user_ids=[books.accounts[hold.destination_id].owner_user_id for _, hold in placed],
+        request_ids=[movement.request_id for movement, _ in placed],
+        rpcs=[movement.rpc for movement, _ in placed],
+        fingerprints=[movement.fingerprint for movement, _ in placed],
+        expire_times=[hold.expire_time for _, hold in placed],
+        create_times=[hold.create_time for _, hold in placed],
+    )
+
+
+async def _update_holds(connection: Connection, settled: Sequence[Hold]) -> None:
+    updated = await hold_queries.update_holds(
+        connection,
+        ids=[hold.id for hold in settled],
+        states=[hold.state for hold in settled],
+        captured_amounts_minor=[hold.captured_amount_minor for hold in settled],
+        capture_transfer_ids=[hold.capture_transfer_id for hold in settled],
+        update_times=[hold.settle_time for hold in settled],
+    )
+    if updated != len(settled):
+        raise RowsChanged(f"{updated} of {len(settled)} holds were pending")

@@ -1,5 +1,6 @@
 """What can be done with transfers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -7,20 +8,28 @@ from uuid import UUID
 from bankdb import accounts as account_queries
 from bankdb import entries as entry_queries
 from bankdb import transfers as transfer_queries
-from bankdb.models import Entry, Transfer
-from bankdb.transfers import GetTransferRow, ListTransfersOfAccountsRow
+from bankdb.models import Entry
+from bankdb.transfers import (
+    GetTransferByReferenceRow,
+    GetTransferRow,
+    ListAllTransfersRow,
+    ListTransfersByIdsRow,
+    ListTransfersOfAccountsRow,
+)
 
 from server.caller import Caller
 from server.database import Connection, Database
-from server.errors import NotFound
-from server.ledger.transfer_ids import first_id_at
+from server.errors import BankError, NotFound
+from server.ledger.batches import Batches
+from server.ledger.movements import Movement, Outcome
+from server.ledger.time_ordered_ids import first_id_at
 from server.page_token import LAST_ID, PageTokens
 from server.timestamps import LATEST
 
 _SEQUENCE_MAX = 2**63 - 1
 _MILLISECOND = timedelta(milliseconds=1)
 
-Rows = list[Transfer] | list[ListTransfersOfAccountsRow]
+Rows = list[GetTransferByReferenceRow] | list[ListAllTransfersRow] | list[ListTransfersOfAccountsRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,30 @@ class TransferFilter:
         """What a page token of this list is bound to."""
         filters = (self.account_id, self.start_time, self.end_time, self.kind, self.reference)
         return ("transfers", str(caller.user_id), *(str(value) for value in filters))
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBatch:
+    """Transfers to post together.
+
+    Attributes:
+        items: Parsed, or, in a batch that is not atomic, why an item could not be.
+        atomic: All or nothing.
+    """
+
+    items: list[Movement | BankError]
+    atomic: bool
+
+
+async def post_batch(batches: Batches, batch: TransferBatch) -> list[Outcome]:
+    """Post what could be parsed; one outcome for each item, in order.
+
+    Raises:
+        BankError: See `Batches.post`.
+    """
+    movements = [item for item in batch.items if isinstance(item, Movement)]
+    posted = iter(await batches.post(movements, atomic=batch.atomic) if movements else [])
+    return [next(posted) if isinstance(item, Movement) else item for item in batch.items]
 
 
 class TransferReader:
@@ -80,6 +113,15 @@ class TransferReader:
             )
         return row, entries
 
+    async def by_ids(self, ids: Iterable[UUID]) -> dict[UUID, ListTransfersByIdsRow]:
+        """Transfers that the caller made, by id."""
+        wanted = list(ids)
+        if not wanted:
+            return {}
+        async with self._database.connection() as connection:
+            rows = await transfer_queries.list_transfers_by_ids(connection, ids=wanted)
+        return {row.id: row for row in rows}
+
     async def page(self, wanted: TransferFilter, caller: Caller) -> tuple[Rows, str]:
         """One page, newest first, and the token of the next.
 
@@ -110,7 +152,9 @@ class TransferReader:
             raise NotFound("account", account_id)
 
     @staticmethod
-    async def _by_reference(connection: Connection, wanted: TransferFilter, caller: Caller) -> list[Transfer]:
+    async def _by_reference(
+        connection: Connection, wanted: TransferFilter, caller: Caller
+    ) -> list[GetTransferByReferenceRow]:
         assert wanted.reference is not None  # the caller of this has looked
         row = await transfer_queries.get_transfer_by_reference(
             connection, initiator_user_id=caller.user_id, ref=wanted.reference
@@ -125,7 +169,7 @@ class TransferReader:
 
     async def _everyones(
         self, connection: Connection, wanted: TransferFilter, scope: tuple[str, ...]
-    ) -> tuple[list[Transfer], str]:
+    ) -> tuple[list[ListAllTransfersRow], str]:
         rows = await transfer_queries.list_all_transfers(
             connection,
             before_id=min(self._page_tokens.before_id(scope, wanted.page_token), _first_id_after(wanted.end_time)),

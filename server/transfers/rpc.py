@@ -1,32 +1,45 @@
 """bank.v1.TransferService: parse, call, render."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from bank.v1.transfer_service_pb2 import (
+    BatchCreateTransfersRequest,
+    BatchCreateTransfersResponse,
     CreateTransferRequest,
     CreateTransferResponse,
     GetTransferRequest,
     GetTransferResponse,
     ListTransfersRequest,
     ListTransfersResponse,
+    ReverseTransferRequest,
+    ReverseTransferResponse,
 )
 from bank.v1.transfer_service_pb2_grpc import TransferServiceServicer
+from google.rpc.status_pb2 import Status
 
 from server.caller import current_caller, current_idempotency_key
+from server.errors import BankError
+from server.ledger.batches import Batches
 from server.ledger.commit_queue import CommitQueue
-from server.ledger.movements import Replay
+from server.ledger.movements import Posted, Replay
 from server.reference_data import ReferenceData
 from server.transfers.messages import (
+    parse_batch,
     parse_create_transfer,
     parse_get_transfer,
     parse_list_transfers,
+    parse_reverse_transfer,
+    render_batch,
     render_created,
     render_got,
     render_listed,
     render_replayed,
+    render_reversal_replayed,
+    render_reversed,
 )
-from server.transfers.operations import TransferReader
+from server.transfers.operations import TransferReader, post_batch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,8 +47,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class TransferServicer(TransferServiceServicer):
     """bank.v1.TransferService."""
 
-    def __init__(self, ledger: CommitQueue, transfers: TransferReader, reference: ReferenceData) -> None:
+    def __init__(
+        self,
+        ledger: CommitQueue,
+        batches: Batches,
+        transfers: TransferReader,
+        reference: ReferenceData,
+        describe: Callable[[BankError], Status],
+    ) -> None:
         self._ledger = ledger
+        self._batches = batches
+        self._describe = describe
         self._transfers = transfers
         self._reference = reference
 
@@ -44,8 +66,26 @@ class TransferServicer(TransferServiceServicer):
         movement = parse_create_transfer(request, caller, current_idempotency_key(), self._reference)
         outcome = await self._ledger.post(movement)
         if isinstance(outcome, Replay):
-            return render_replayed(*await self._transfers.replayed(outcome.transfer_id, caller), caller)
+            return render_replayed(*await self._transfers.replayed(outcome.result_id, caller), caller)
+        assert isinstance(outcome, Posted)  # what moves money posts a transfer
         return render_created(outcome)
+
+    async def BatchCreateTransfers(
+        self, request: BatchCreateTransfersRequest, context: Context
+    ) -> BatchCreateTransfersResponse:
+        caller = current_caller()
+        batch = parse_batch(request, caller, current_idempotency_key(), self._reference)
+        outcomes = await post_batch(self._batches, batch)
+        replayed = await self._transfers.by_ids(each.result_id for each in outcomes if isinstance(each, Replay))
+        return render_batch(outcomes, replayed, caller, self._describe)
+
+    async def ReverseTransfer(self, request: ReverseTransferRequest, context: Context) -> ReverseTransferResponse:
+        caller = current_caller()
+        outcome = await self._ledger.post(parse_reverse_transfer(request, caller, current_idempotency_key()))
+        if isinstance(outcome, Replay):
+            return render_reversal_replayed(*await self._transfers.replayed(outcome.result_id, caller), caller)
+        assert isinstance(outcome, Posted)  # what moves money posts a transfer
+        return render_reversed(outcome)
 
     async def GetTransfer(self, request: GetTransferRequest, context: Context) -> GetTransferResponse:
         caller = current_caller()

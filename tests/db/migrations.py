@@ -16,13 +16,13 @@ SELECT concat_ws(
 FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION ALL
 SELECT concat_ws(
-    ' ', 'column', attrelid::regclass, attnum, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
+    ' ', 'column', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
     pg_get_expr(adbin, adrelid), col_description(attrelid, attnum), attacl
 )
 FROM pg_attribute
 INNER JOIN pg_class ON attrelid = pg_class.oid
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE relnamespace = 'public'::regnamespace AND attnum > 0
+WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
 UNION ALL
 SELECT concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace

@@ -13,6 +13,7 @@ from tests.db.migrations import superuser_url
 
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
+HOLD, CAPTURED = UUID(int=15), UUID(int=16)
 LIMIT = 4 * 10**18
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -78,6 +79,20 @@ GOOD: dict[str, dict[str, Any]] = {
         "balance_after_minor": 0,
         "create_time": NOW,
     },
+    "holds": {
+        "id": HOLD,
+        "source_account_id": SOURCE,
+        "destination_account_id": DESTINATION,
+        "amount_minor": 10**17,
+        "currency_code": "USD",
+        "creator_user_id": ALICE,
+        "state": "PENDING",
+        "captured_amount_minor": 0,
+        "expire_time": NOW,
+        "create_time": NOW,
+        "update_time": NOW,
+    },
+    "reversed_totals": {"transfer_id": TRANSFER, "amount_minor": 1},
     "requests": {
         "user_id": ALICE,
         "request_id": UUID(int=14),
@@ -88,6 +103,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "events": {"position": 1, "type": "transfer.posted", "subject_id": TRANSFER},
     "outbox": {"id": OUTBOX, "job": "send_verification_email", "payload": "{}"},
 }
+CAPTURE = {"state": "CAPTURED", "captured_amount_minor": 1, "capture_transfer_id": TRANSFER}
 # Table, what differs from the good row, and the constraint that must refuse it.
 BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("users", {"username": "bob"}, "users_pkey"),
@@ -185,6 +201,29 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("entries", {"sequence": 2, "transfer_id": ABSENT}, "entries_transfer_id_fkey"),
     ("entries", {"sequence": 0}, "entries_sequence_positive"),
     ("entries", {"sequence": 2, "amount_minor": 0}, "entries_amount_minor_not_zero"),
+    ("transfers", {"id": ABSENT, "reference": None, "hold_id": HOLD}, "transfers_hold_of_capture"),
+    ("transfers", {"id": ABSENT, "reference": None, "kind": "CAPTURE"}, "transfers_hold_of_capture"),
+    ("transfers", {"id": ABSENT, "reference": None, "kind": "CAPTURE", "hold_id": CAPTURED}, "transfers_hold_id_key"),
+    ("transfers", {"id": ABSENT, "reference": None, "kind": "REVERSAL"}, "transfers_original_of_reversal"),
+    (
+        "transfers",
+        {"id": ABSENT, "reference": None, "reverses_transfer_id": TRANSFER},
+        "transfers_original_of_reversal",
+    ),
+    ("holds", {}, "holds_pkey"),
+    ("holds", {"id": ABSENT, "source_account_id": ABSENT}, "holds_source_account_id_fkey"),
+    ("holds", {"id": ABSENT, "destination_account_id": ABSENT}, "holds_destination_account_id_fkey"),
+    ("holds", {"id": ABSENT, **CAPTURE, "capture_transfer_id": ABSENT}, "holds_capture_transfer_id_fkey"),
+    ("holds", {"id": ABSENT, "destination_account_id": SOURCE}, "holds_accounts_differ"),
+    *(("holds", {"id": ABSENT, "amount_minor": amount}, "holds_amount_minor_range") for amount in (0, 10**17 + 1)),
+    ("holds", {"id": ABSENT, "state": "LOST"}, "holds_state_known"),
+    ("holds", {"id": ABSENT, **CAPTURE, "captured_amount_minor": 10**17 + 1}, "holds_captured_amount_minor_range"),
+    ("holds", {"id": ABSENT, "captured_amount_minor": 1}, "holds_captured_with_transfer"),
+    ("holds", {"id": ABSENT, "state": "CAPTURED"}, "holds_captured_with_transfer"),
+    ("holds", {"id": ABSENT, **CAPTURE, "state": "VOIDED"}, "holds_captured_with_transfer"),
+    ("reversed_totals", {}, "reversed_totals_pkey"),
+    ("reversed_totals", {"transfer_id": ABSENT}, "reversed_totals_transfer_id_fkey"),
+    ("reversed_totals", {"amount_minor": 0}, "reversed_totals_amount_minor_positive"),
     ("requests", {"result_id": ABSENT}, "requests_pkey"),
     ("events", {}, "events_position_key"),
     ("events", {"position": 0}, "events_position_positive"),
@@ -209,6 +248,9 @@ async def connection(clone_database: CloneDatabase, postgres: PostgresServer) ->
             await insert(opened, table, row)
             if table == "accounts":
                 await insert(opened, table, {**row, "id": DESTINATION})
+            if table == "transfers":
+                capture = {"id": CAPTURED, "reference": None, "kind": "CAPTURE", "hold_id": CAPTURED}
+                await insert(opened, table, {**row, **capture})
         yield opened
         await opened.close()
 

@@ -22,6 +22,7 @@ from tests.conftest import PostgresServer
 from tests.db.migrations import VERSIONS, applied, reference_data, run, schema
 
 LOCK_TIMEOUT_S = 2
+CURRENCIES = "0005"
 FILES = sorted(MIGRATIONS_DIR.glob("*.sql"))
 
 
@@ -107,18 +108,24 @@ class TestUpAndDown:
 
 
 class TestDownOnData:
+    async def down_to_the_currencies(self, url: str) -> None:
+        """Take away what came after the step that refuses; the data does not hinder it."""
+        while (await applied(url))[-1] != CURRENCIES:
+            await down(url)
+
     async def test_currencies_with_an_account_stay(self, url: str) -> None:
         await up(url)
         user_id = await sign_up(url)
         await run(
             url, "INSERT INTO accounts (id, owner_user_id, currency_code) VALUES ($1, $2, 'USD')", uuid4(), user_id
         )
+        await self.down_to_the_currencies(url)
         before = await reference_data(url)
 
         with pytest.raises(StackError, match="accounts_currency_code_fkey"):
             await down(url)
 
-        assert (await reference_data(url), await applied(url)) == (before, VERSIONS)
+        assert (await reference_data(url), (await applied(url))[-1]) == (before, CURRENCIES)
 
     async def test_cash_account_with_an_entry_stays(self, url: str) -> None:
         await up(url)
@@ -130,12 +137,13 @@ class TestDownOnData:
             " FROM accounts",
             uuid4(),
         )
+        await self.down_to_the_currencies(url)
         before = await reference_data(url)
 
         with pytest.raises(StackError, match=r"transfers_(source|destination)_account_id_fkey"):
             await down(url)
 
-        assert (await reference_data(url), await applied(url)) == (before, VERSIONS)
+        assert (await reference_data(url), (await applied(url))[-1]) == (before, CURRENCIES)
 
     async def test_users_without_accounts_do_not_hinder_it(self, url: str) -> None:
         """Below the ledger nothing guards the data: who takes the tables away means it."""

@@ -84,6 +84,18 @@ INSERT INTO entries (account_id, sequence, transfer_id, amount_minor, balance_af
 SELECT source_account_id, source_sequence, id, -1, 0, create_time FROM transfers
 UNION ALL
 SELECT destination_account_id, destination_sequence, id, 1, 0, create_time FROM transfers;
+INSERT INTO holds (
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state,
+    captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time
+)
+SELECT
+    md5('h' || n)::uuid, md5('a' || n % 1000)::uuid, md5('a' || 1000 + n % 1000)::uuid, 1, 'USD',
+    md5('u' || n % 1000)::uuid, CASE WHEN n % 50 = 0 THEN 'PENDING' ELSE 'CAPTURED' END,
+    CASE WHEN n % 50 = 0 THEN 0 ELSE 1 END, CASE WHEN n % 50 <> 0 THEN md5('t' || n)::uuid END,
+    now() + (n - {ROWS} / 2) * interval '1 s', now(), now()
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO reversed_totals (transfer_id, amount_minor)
+SELECT md5('t' || n)::uuid, 1 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO requests (user_id, request_id, rpc, fingerprint, result_id)
 SELECT initiator_user_id, request_id, 'bank.v1.TransferService/CreateTransfer', '\\x00', id FROM transfers;
 INSERT INTO events (position, type, subject_id, user_id)

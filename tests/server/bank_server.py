@@ -17,6 +17,8 @@ from grpc_status import rpc_status
 from server.app import _build
 from server.config import Settings
 from server.database import Database, open_pool
+from server.ledger.batches import Batches
+from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.passwords import Passwords
 from server.tokens import AccessTokens
 from tests.conftest import Database as TestDatabase
@@ -51,16 +53,18 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         token_keys_file=Path("unread"),
         public_url="https://bank.example",
     )
+    pool = await open_pool(database.app_url, size=2, settings=LEDGER_SETTINGS)
     async with running_ledger(database.app_url) as ledger:
         bank = Bank(database.app_url, database, reads, ledger)
         await bank.reference.load(reads)
-        server, _ = _build(settings, keys, reads, ledger, bank.reference, passwords)
+        server, _ = _build(settings, keys, reads, ledger, Batches(pool), bank.reference, passwords)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield ServedBank(bank, channel, AccessTokens(keys, settings.token_format, settings.access_token_ttl_s))
         await server.stop(None)
     passwords.close()
+    await pool.close()
     await reads.close()
 
 

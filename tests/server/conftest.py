@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
-from bankdb.models import Account
+from bankdb.accounts import GetAccountRow, get_account
 
 from server.database import Database, open_pool
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
@@ -29,6 +31,7 @@ class Bank:
 
     def __init__(self, url: str, pool: TestDatabase, database: Database, ledger: CommitQueue) -> None:
         self.url = url
+        self.owner_url = pool.owner_url
         self.pool = pool.pool
         self.database = database
         self.ledger = ledger
@@ -85,13 +88,19 @@ class Bank:
             )
         )
 
-    async def get(self, account_id: UUID) -> Account:
-        row = await self.pool.fetchrow("SELECT * FROM accounts WHERE id = $1", account_id)
+    async def get(self, account_id: UUID) -> GetAccountRow:
+        row = await get_account(self.pool, id=account_id)
         assert row is not None
-        return Account(**row)
+        return row
 
     async def posted_minor(self, account_id: UUID) -> int:
         return (await self.get(account_id)).posted_minor
+
+    async def as_owner(self, statement: str, *values: object) -> None:
+        """Change what the service may not."""
+        connection = await asyncpg.connect(self.owner_url)
+        await connection.execute(statement, *values)
+        await connection.close()
 
     async def counts(self) -> dict[str, int]:
         """How many rows each table of the ledger has: what a refused call must leave as it was."""
@@ -109,7 +118,7 @@ def movement(
     caller: Person,
     source_id: UUID,
     destination_id: UUID,
-    amount_minor: int,
+    amount_minor: int | None,
     *,
     kind: Kind = Kind.TRANSFER,
     currency_code: str = "USD",
@@ -117,6 +126,8 @@ def movement(
     description: str = "",
     reference: str | None = None,
     validate_only: bool = False,
+    subject_id: UUID | None = None,
+    expire_time: datetime | None = None,
 ) -> Movement:
     """A movement as the servicers make it; a request id of its own unless given."""
     return Movement(
@@ -125,7 +136,9 @@ def movement(
         session_id=caller.session_id,
         request_id=request_id or uuid4(),
         rpc=f"test/{kind}",
-        fingerprint=fingerprint_of(source_id, destination_id, amount_minor, currency_code, description, reference),
+        fingerprint=fingerprint_of(
+            source_id, destination_id, amount_minor, currency_code, description, reference, subject_id
+        ),
         source_id=source_id,
         destination_id=destination_id,
         amount_minor=amount_minor,
@@ -133,6 +146,8 @@ def movement(
         description=description,
         reference=reference,
         validate_only=validate_only,
+        subject_id=subject_id,
+        expire_time=expire_time,
     )
 
 

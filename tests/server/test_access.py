@@ -12,6 +12,7 @@ from tools.generate import ROOT
 PUBLIC = Access(public=True)
 SIGNED_IN = Access()
 BY_LEDGER = Access(checked_by_ledger=True)
+BATCH = Access(checked_by_ledger=True, request_bytes_max=2 * 1024 * 1024)
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
 WHOLE_LEDGER = Access(roles=frozenset({Role.ADMIN}), deadline_s=300)
@@ -46,8 +47,17 @@ EXPECTED = {
     },
     "TransferService": {
         "CreateTransfer": BY_LEDGER,
+        "BatchCreateTransfers": BATCH,
+        "ReverseTransfer": BY_LEDGER,
         "GetTransfer": SIGNED_IN,
         "ListTransfers": SIGNED_IN,
+    },
+    "HoldService": {
+        "CreateHold": BY_LEDGER,
+        "GetHold": SIGNED_IN,
+        "ListHolds": SIGNED_IN,
+        "CaptureHold": BY_LEDGER,
+        "VoidHold": BY_LEDGER,
     },
     "LedgerService": {
         "VerifyLedger": WHOLE_LEDGER,

@@ -19,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from server.app import LIVENESS, MESSAGE_BYTES_MAX, SERVICES, serve
+from server.access import BATCH_BYTES_MAX
+from server.app import LIVENESS, SERVICES, serve
 from server.config import Settings
 from server.keys import Keys
 from server.tokens import AccessTokens
@@ -132,7 +133,7 @@ class TestLimits:
         await stub.ListCurrencies(ledger_service_pb2.ListCurrenciesRequest())
         call = server.channel.unary_unary("/bank.v1.LedgerService/ListCurrencies")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(b"\x0a" + b"x" * MESSAGE_BYTES_MAX)
+            await call(b"\x0a" + b"x" * BATCH_BYTES_MAX)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     async def test_unknown_fields_are_passed_over(self, server: Running) -> None:

@@ -20,6 +20,9 @@ class LedgerRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEDGER_RULE_SEQUENCE: _ClassVar[LedgerRule]
     LEDGER_RULE_TWO_ENTRIES: _ClassVar[LedgerRule]
     LEDGER_RULE_LIMIT: _ClassVar[LedgerRule]
+    LEDGER_RULE_HELD: _ClassVar[LedgerRule]
+    LEDGER_RULE_CAPTURE: _ClassVar[LedgerRule]
+    LEDGER_RULE_REVERSAL: _ClassVar[LedgerRule]
 LEDGER_RULE_UNSPECIFIED: LedgerRule
 LEDGER_RULE_ZERO_SUM: LedgerRule
 LEDGER_RULE_BALANCE: LedgerRule
@@ -27,6 +30,9 @@ LEDGER_RULE_BALANCE_CHAIN: LedgerRule
 LEDGER_RULE_SEQUENCE: LedgerRule
 LEDGER_RULE_TWO_ENTRIES: LedgerRule
 LEDGER_RULE_LIMIT: LedgerRule
+LEDGER_RULE_HELD: LedgerRule
+LEDGER_RULE_CAPTURE: LedgerRule
+LEDGER_RULE_REVERSAL: LedgerRule
 
 class LedgerDifference(_message.Message):
     __slots__ = ("rule", "subject", "expected", "actual")

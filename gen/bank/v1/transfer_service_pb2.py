@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/v1/transfer_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x03\n\x08Transfer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.bank.v1.TransferKind\x12\x19\n\x11source_account_id\x18\x04 \x01(\t\x12\x1e\n\x16\x64\x65stination_account_id\x18\x05 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x11\n\treference\x18\t \x01(\t\x12\x31\n\x08metadata\x18\n \x03(\x0b\x32\x1f.bank.v1.Transfer.MetadataEntry\x12\x1c\n\x14reverses_transfer_id\x18\x0b \x01(\t\x12\x1d\n\x15reversed_amount_minor\x18\x0c \x01(\x03\x12\x0f\n\x07hold_id\x18\r \x01(\t\x12\x10\n\x08order_id\x18\x0e \x01(\t\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x05\x45ntry\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0btransfer_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe1\x02\n\x15\x43reateTransferRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x11source_account_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x16\x64\x65stination_account_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rcurrency_code\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\treference\x18\x07 \x01(\t\x12>\n\x08metadata\x18\x08 \x03(\x0b\x32,.bank.v1.CreateTransferRequest.MetadataEntry\x12\x15\n\rvalidate_only\x18\t \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x16\x43reateTransferResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x1f\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x0e.bank.v1.Entry\"/\n\x12GetTransferRequest\x12\x19\n\x0btransfer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\":\n\x13GetTransferResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\"\xe7\x01\n\x14ListTransfersRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.bank.v1.TransferKind\x12\x11\n\treference\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"V\n\x15ListTransfersResponse\x12$\n\ttransfers\x18\x01 \x03(\x0b\x32\x11.bank.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb9\x01\n\x0cTransferKind\x12\x1d\n\x19TRANSFER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSFER_KIND_TRANSFER\x10\x01\x12\x19\n\x15TRANSFER_KIND_DEPOSIT\x10\x02\x12\x1c\n\x18TRANSFER_KIND_WITHDRAWAL\x10\x03\x12\x19\n\x15TRANSFER_KIND_CAPTURE\x10\x04\x12\x1a\n\x16TRANSFER_KIND_REVERSAL\x10\x05\x32\xd4\x02\n\x0fTransferService\x12k\n\x0e\x43reateTransfer\x12\x1e.bank.v1.CreateTransferRequest\x1a\x1f.bank.v1.CreateTransferResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/transfers:\x01*\x12m\n\x0bGetTransfer\x12\x1b.bank.v1.GetTransferRequest\x1a\x1c.bank.v1.GetTransferResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/transfers/{transfer_id}\x12\x65\n\rListTransfers\x12\x1d.bank.v1.ListTransfersRequest\x1a\x1e.bank.v1.ListTransfersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/transfersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/v1/transfer_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xd4\x03\n\x08Transfer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.bank.v1.TransferKind\x12\x19\n\x11source_account_id\x18\x04 \x01(\t\x12\x1e\n\x16\x64\x65stination_account_id\x18\x05 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x06 \x01(\x03\x12\x15\n\rcurrency_code\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x11\n\treference\x18\t \x01(\t\x12\x31\n\x08metadata\x18\n \x03(\x0b\x32\x1f.bank.v1.Transfer.MetadataEntry\x12\x1c\n\x14reverses_transfer_id\x18\x0b \x01(\t\x12\x1d\n\x15reversed_amount_minor\x18\x0c \x01(\x03\x12\x0f\n\x07hold_id\x18\r \x01(\t\x12\x10\n\x08order_id\x18\x0e \x01(\t\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x05\x45ntry\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0btransfer_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x1b\n\x13\x62\x61lance_after_minor\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe1\x02\n\x15\x43reateTransferRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x11source_account_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x16\x64\x65stination_account_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rcurrency_code\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\treference\x18\x07 \x01(\t\x12>\n\x08metadata\x18\x08 \x03(\x0b\x32,.bank.v1.CreateTransferRequest.MetadataEntry\x12\x15\n\rvalidate_only\x18\t \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x16\x43reateTransferResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x1f\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x0e.bank.v1.Entry\"~\n\x1b\x42\x61tchCreateTransfersRequest\x12\x37\n\ttransfers\x18\x01 \x03(\x0b\x32\x1e.bank.v1.CreateTransferRequestB\x04\xe2\x41\x01\x02\x12&\n\x04mode\x18\x02 \x01(\x0e\x32\x12.bank.v1.BatchModeB\x04\xe2\x41\x01\x02\"\x85\x01\n\x1a\x42\x61tchCreateTransfersResult\x12%\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.TransferH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x42\x08\n\x06result\"T\n\x1c\x42\x61tchCreateTransfersResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.bank.v1.BatchCreateTransfersResult\"\x86\x01\n\x16ReverseTransferRequest\x12\x19\n\x0btransfer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x0c\n\x04\x66ull\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"q\n\x17ReverseTransferResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x1f\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x0e.bank.v1.Entry\"/\n\x12GetTransferRequest\x12\x19\n\x0btransfer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\":\n\x13GetTransferResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\"\xe7\x01\n\x14ListTransfersRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.bank.v1.TransferKind\x12\x11\n\treference\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"V\n\x15ListTransfersResponse\x12$\n\ttransfers\x18\x01 \x03(\x0b\x32\x11.bank.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb9\x01\n\x0cTransferKind\x12\x1d\n\x19TRANSFER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSFER_KIND_TRANSFER\x10\x01\x12\x19\n\x15TRANSFER_KIND_DEPOSIT\x10\x02\x12\x1c\n\x18TRANSFER_KIND_WITHDRAWAL\x10\x03\x12\x19\n\x15TRANSFER_KIND_CAPTURE\x10\x04\x12\x1a\n\x16TRANSFER_KIND_REVERSAL\x10\x05*Z\n\tBatchMode\x12\x1a\n\x16\x42\x41TCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41TCH_MODE_ATOMIC\x10\x01\x12\x1a\n\x16\x42\x41TCH_MODE_INDEPENDENT\x10\x02\x32\xe7\x04\n\x0fTransferService\x12k\n\x0e\x43reateTransfer\x12\x1e.bank.v1.CreateTransferRequest\x1a\x1f.bank.v1.CreateTransferResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/transfers:\x01*\x12\x89\x01\n\x14\x42\x61tchCreateTransfers\x12$.bank.v1.BatchCreateTransfersRequest\x1a%.bank.v1.BatchCreateTransfersResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/transfers:batchCreate:\x01*\x12\x84\x01\n\x0fReverseTransfer\x12\x1f.bank.v1.ReverseTransferRequest\x1a .bank.v1.ReverseTransferResponse\".\x82\xd3\xe4\x93\x02(\"#/v1/transfers/{transfer_id}:reverse:\x01*\x12m\n\x0bGetTransfer\x12\x1b.bank.v1.GetTransferRequest\x1a\x1c.bank.v1.GetTransferResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/transfers/{transfer_id}\x12\x65\n\rListTransfers\x12\x1d.bank.v1.ListTransfersRequest\x1a\x1e.bank.v1.ListTransfersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/transfersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,36 +49,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETRANSFERREQUEST'].fields_by_name['amount_minor']._serialized_options = b'\342A\001\002'
   _globals['_CREATETRANSFERREQUEST'].fields_by_name['currency_code']._loaded_options = None
   _globals['_CREATETRANSFERREQUEST'].fields_by_name['currency_code']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['transfers']._loaded_options = None
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['transfers']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['mode']._loaded_options = None
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['mode']._serialized_options = b'\342A\001\002'
+  _globals['_REVERSETRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_REVERSETRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\342A\001\002'
+  _globals['_REVERSETRANSFERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REVERSETRANSFERREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002'
   _globals['_GETTRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
   _globals['_GETTRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\342A\001\002'
   _globals['_TRANSFERSERVICE'].methods_by_name['CreateTransfer']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['CreateTransfer']._serialized_options = b'\202\323\344\223\002\022\"\r/v1/transfers:\001*'
+  _globals['_TRANSFERSERVICE'].methods_by_name['BatchCreateTransfers']._loaded_options = None
+  _globals['_TRANSFERSERVICE'].methods_by_name['BatchCreateTransfers']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/transfers:batchCreate:\001*'
+  _globals['_TRANSFERSERVICE'].methods_by_name['ReverseTransfer']._loaded_options = None
+  _globals['_TRANSFERSERVICE'].methods_by_name['ReverseTransfer']._serialized_options = b'\202\323\344\223\002(\"#/v1/transfers/{transfer_id}:reverse:\001*'
   _globals['_TRANSFERSERVICE'].methods_by_name['GetTransfer']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['GetTransfer']._serialized_options = b'\202\323\344\223\002\035\022\033/v1/transfers/{transfer_id}'
   _globals['_TRANSFERSERVICE'].methods_by_name['ListTransfers']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['ListTransfers']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/transfers'
-  _globals['_TRANSFERKIND']._serialized_start=1681
-  _globals['_TRANSFERKIND']._serialized_end=1866
-  _globals['_TRANSFER']._serialized_start=140
-  _globals['_TRANSFER']._serialized_end=608
-  _globals['_TRANSFER_METADATAENTRY']._serialized_start=561
-  _globals['_TRANSFER_METADATAENTRY']._serialized_end=608
-  _globals['_ENTRY']._serialized_start=611
-  _globals['_ENTRY']._serialized_end=777
-  _globals['_CREATETRANSFERREQUEST']._serialized_start=780
-  _globals['_CREATETRANSFERREQUEST']._serialized_end=1133
-  _globals['_CREATETRANSFERREQUEST_METADATAENTRY']._serialized_start=561
-  _globals['_CREATETRANSFERREQUEST_METADATAENTRY']._serialized_end=608
-  _globals['_CREATETRANSFERRESPONSE']._serialized_start=1135
-  _globals['_CREATETRANSFERRESPONSE']._serialized_end=1247
-  _globals['_GETTRANSFERREQUEST']._serialized_start=1249
-  _globals['_GETTRANSFERREQUEST']._serialized_end=1296
-  _globals['_GETTRANSFERRESPONSE']._serialized_start=1298
-  _globals['_GETTRANSFERRESPONSE']._serialized_end=1356
-  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1359
-  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1590
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1592
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=1678
-  _globals['_TRANSFERSERVICE']._serialized_start=1869
-  _globals['_TRANSFERSERVICE']._serialized_end=2209
+  _globals['_TRANSFERKIND']._serialized_start=2308
+  _globals['_TRANSFERKIND']._serialized_end=2493
+  _globals['_BATCHMODE']._serialized_start=2495
+  _globals['_BATCHMODE']._serialized_end=2585
+  _globals['_TRANSFER']._serialized_start=165
+  _globals['_TRANSFER']._serialized_end=633
+  _globals['_TRANSFER_METADATAENTRY']._serialized_start=586
+  _globals['_TRANSFER_METADATAENTRY']._serialized_end=633
+  _globals['_ENTRY']._serialized_start=636
+  _globals['_ENTRY']._serialized_end=802
+  _globals['_CREATETRANSFERREQUEST']._serialized_start=805
+  _globals['_CREATETRANSFERREQUEST']._serialized_end=1158
+  _globals['_CREATETRANSFERREQUEST_METADATAENTRY']._serialized_start=586
+  _globals['_CREATETRANSFERREQUEST_METADATAENTRY']._serialized_end=633
+  _globals['_CREATETRANSFERRESPONSE']._serialized_start=1160
+  _globals['_CREATETRANSFERRESPONSE']._serialized_end=1272
+  _globals['_BATCHCREATETRANSFERSREQUEST']._serialized_start=1274
+  _globals['_BATCHCREATETRANSFERSREQUEST']._serialized_end=1400
+  _globals['_BATCHCREATETRANSFERSRESULT']._serialized_start=1403
+  _globals['_BATCHCREATETRANSFERSRESULT']._serialized_end=1536
+  _globals['_BATCHCREATETRANSFERSRESPONSE']._serialized_start=1538
+  _globals['_BATCHCREATETRANSFERSRESPONSE']._serialized_end=1622
+  _globals['_REVERSETRANSFERREQUEST']._serialized_start=1625
+  _globals['_REVERSETRANSFERREQUEST']._serialized_end=1759
+  _globals['_REVERSETRANSFERRESPONSE']._serialized_start=1761
+  _globals['_REVERSETRANSFERRESPONSE']._serialized_end=1874
+  _globals['_GETTRANSFERREQUEST']._serialized_start=1876
+  _globals['_GETTRANSFERREQUEST']._serialized_end=1923
+  _globals['_GETTRANSFERRESPONSE']._serialized_start=1925
+  _globals['_GETTRANSFERRESPONSE']._serialized_end=1983
+  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1986
+  _globals['_LISTTRANSFERSREQUEST']._serialized_end=2217
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=2219
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=2305
+  _globals['_TRANSFERSERVICE']._serialized_start=2588
+  _globals['_TRANSFERSERVICE']._serialized_end=3203
 # @@protoc_insertion_point(module_scope)

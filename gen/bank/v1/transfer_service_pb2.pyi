@@ -3,6 +3,7 @@ import datetime
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -20,12 +21,21 @@ class TransferKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRANSFER_KIND_WITHDRAWAL: _ClassVar[TransferKind]
     TRANSFER_KIND_CAPTURE: _ClassVar[TransferKind]
     TRANSFER_KIND_REVERSAL: _ClassVar[TransferKind]
+
+class BatchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_MODE_UNSPECIFIED: _ClassVar[BatchMode]
+    BATCH_MODE_ATOMIC: _ClassVar[BatchMode]
+    BATCH_MODE_INDEPENDENT: _ClassVar[BatchMode]
 TRANSFER_KIND_UNSPECIFIED: TransferKind
 TRANSFER_KIND_TRANSFER: TransferKind
 TRANSFER_KIND_DEPOSIT: TransferKind
 TRANSFER_KIND_WITHDRAWAL: TransferKind
 TRANSFER_KIND_CAPTURE: TransferKind
 TRANSFER_KIND_REVERSAL: TransferKind
+BATCH_MODE_UNSPECIFIED: BatchMode
+BATCH_MODE_ATOMIC: BatchMode
+BATCH_MODE_INDEPENDENT: BatchMode
 
 class Transfer(_message.Message):
     __slots__ = ("id", "request_id", "kind", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "description", "reference", "metadata", "reverses_transfer_id", "reversed_amount_minor", "hold_id", "order_id", "create_time")
@@ -114,6 +124,54 @@ class CreateTransferRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., source_account_id: _Optional[str] = ..., destination_account_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., description: _Optional[str] = ..., reference: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class CreateTransferResponse(_message.Message):
+    __slots__ = ("transfer", "replayed", "entries")
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    transfer: Transfer
+    replayed: bool
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., replayed: _Optional[bool] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+
+class BatchCreateTransfersRequest(_message.Message):
+    __slots__ = ("transfers", "mode")
+    TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    transfers: _containers.RepeatedCompositeFieldContainer[CreateTransferRequest]
+    mode: BatchMode
+    def __init__(self, transfers: _Optional[_Iterable[_Union[CreateTransferRequest, _Mapping]]] = ..., mode: _Optional[_Union[BatchMode, str]] = ...) -> None: ...
+
+class BatchCreateTransfersResult(_message.Message):
+    __slots__ = ("transfer", "status", "replayed")
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    transfer: Transfer
+    status: _status_pb2.Status
+    replayed: bool
+    def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class BatchCreateTransfersResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchCreateTransfersResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchCreateTransfersResult, _Mapping]]] = ...) -> None: ...
+
+class ReverseTransferRequest(_message.Message):
+    __slots__ = ("transfer_id", "request_id", "amount_minor", "full", "description")
+    TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_MINOR_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    transfer_id: str
+    request_id: str
+    amount_minor: int
+    full: bool
+    description: str
+    def __init__(self, transfer_id: _Optional[str] = ..., request_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., full: _Optional[bool] = ..., description: _Optional[str] = ...) -> None: ...
+
+class ReverseTransferResponse(_message.Message):
     __slots__ = ("transfer", "replayed", "entries")
     TRANSFER_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,16 @@ class TransferServiceStub:
                 request_serializer=bank_dot_v1_dot_transfer__service__pb2.CreateTransferRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_transfer__service__pb2.CreateTransferResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateTransfers = channel.unary_unary(
+                '/bank.v1.TransferService/BatchCreateTransfers',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersResponse.FromString,
+                _registered_method=True)
+        self.ReverseTransfer = channel.unary_unary(
+                '/bank.v1.TransferService/ReverseTransfer',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.ReverseTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.ReverseTransferResponse.FromString,
+                _registered_method=True)
         self.GetTransfer = channel.unary_unary(
                 '/bank.v1.TransferService/GetTransfer',
                 request_serializer=bank_dot_v1_dot_transfer__service__pb2.GetTransferRequest.SerializeToString,
@@ -66,6 +76,36 @@ class TransferServiceServicer:
         FAILED_PRECONDITION ACCOUNT_FROZEN, FAILED_PRECONDITION CURRENCY_MISMATCH,
         FAILED_PRECONDITION INSUFFICIENT_FUNDS, FAILED_PRECONDITION AMOUNT_OVERFLOW; ABORTED
         CONTENTION and UNAVAILABLE at any time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateTransfers(self, request, context):
+        """Moves money many times in one database transaction, up to 1,000 transfers. Items are decided
+        in order, and may spend what earlier ones credited. Each item has a request id of its own.
+
+        In mode ATOMIC all items are posted or none: the first refused item's error answers the call,
+        with `item_index` in its metadata. In mode INDEPENDENT each item has its own result.
+
+        Errors: INVALID_ARGUMENT INVALID_REQUEST naming every wrong item, RESOURCE_EXHAUSTED
+        RATE_LIMITED; in mode ATOMIC those of CreateTransfer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseTransfer(self, request, context):
+        """Moves money of an earlier transfer back, in whole or in part, in total at most its amount. A
+        transfer or capture: the owner of its destination, and bankers. A deposit or withdrawal:
+        bankers.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
+        FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND
+        NOT_FOUND, FAILED_PRECONDITION NOT_REVERSIBLE, PERMISSION_DENIED PERMISSION_DENIED,
+        FAILED_PRECONDITION ACCOUNT_CLOSED, FAILED_PRECONDITION ACCOUNT_FROZEN, FAILED_PRECONDITION
+        ALREADY_REVERSED, FAILED_PRECONDITION REVERSAL_EXCEEDS_TRANSFER, FAILED_PRECONDITION
+        INSUFFICIENT_FUNDS, FAILED_PRECONDITION AMOUNT_OVERFLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +138,16 @@ def add_TransferServiceServicer_to_server(servicer, server):
                     servicer.CreateTransfer,
                     request_deserializer=bank_dot_v1_dot_transfer__service__pb2.CreateTransferRequest.FromString,
                     response_serializer=bank_dot_v1_dot_transfer__service__pb2.CreateTransferResponse.SerializeToString,
+            ),
+            'BatchCreateTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateTransfers,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersResponse.SerializeToString,
+            ),
+            'ReverseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseTransfer,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.ReverseTransferRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.ReverseTransferResponse.SerializeToString,
             ),
             'GetTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTransfer,
@@ -138,6 +188,60 @@ class TransferService:
             '/bank.v1.TransferService/CreateTransfer',
             bank_dot_v1_dot_transfer__service__pb2.CreateTransferRequest.SerializeToString,
             bank_dot_v1_dot_transfer__service__pb2.CreateTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/BatchCreateTransfers',
+            bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.BatchCreateTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/ReverseTransfer',
+            bank_dot_v1_dot_transfer__service__pb2.ReverseTransferRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.ReverseTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,13 +1,15 @@
 """Requests about accounts: everything that is wrong at once, and what is made of what is right."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 from bank.v1 import account_service_pb2 as pb
-from bankdb.models import Account, Entry
+from bankdb.accounts import GetAccountRow
+from bankdb.models import Entry
 
 from server.accounts.messages import (
     parse_create_account,
@@ -183,7 +185,7 @@ class TestParseAtTheCounter:
 
 
 class TestRender:
-    ROW = Account(
+    ROW = GetAccountRow(
         id=ACCOUNT,
         kind="CUSTOMER",
         owner_user_id=ALICE,
@@ -199,7 +201,12 @@ class TestRender:
         version=3,
         create_time=NOW,
         update_time=NOW,
+        overdue_minor=0,
     )
+
+    def test_overdue_holds_hold_nothing_any_more(self) -> None:
+        message = render_account(replace(self.ROW, overdue_minor=20))
+        assert (message.held_minor, message.available_minor) == (10, 95)
 
     def test_account_tells_what_may_be_spent(self) -> None:
         message = render_account(self.ROW)

@@ -55,7 +55,7 @@ class TestPost:
         again = await bank.ledger.post(same)
 
         assert isinstance(first, Posted)
-        assert again == Replay(first.transfer_id)
+        assert again == Replay(first.result_id)
         assert await bank.posted_minor(source) == 40
 
     async def test_request_id_with_other_fields_is_refused_and_writes_nothing(self, bank: Bank) -> None:
@@ -154,7 +154,7 @@ class TestConcurrency:
 
         posted = [result for result in results if isinstance(result, Posted)]
         assert len(posted) == 1
-        assert {result for result in results if result is not posted[0]} == {Replay(posted[0].transfer_id)}
+        assert {result for result in results if result is not posted[0]} == {Replay(posted[0].result_id)}
         assert await bank.posted_minor(source) == 40
         assert await bank.adds_up()
 

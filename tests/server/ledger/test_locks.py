@@ -86,5 +86,5 @@ class TestReadUnderLock:
             outcomes = await asyncio.gather(*calls)
 
         assert {type(outcome) for outcome in outcomes} == {Posted, Replay}
-        assert len({outcome.transfer_id for outcome in outcomes}) == 1
+        assert len({outcome.result_id for outcome in outcomes}) == 1
         assert await bank.adds_up()

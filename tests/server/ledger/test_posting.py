@@ -22,7 +22,9 @@ from server.errors import (
     Unauthenticated,
 )
 from server.ledger.movements import Kind, Movement, Posted, Replay, fingerprint_of
-from server.ledger.posting import POSTED_MINOR_MAX, Account, Context, evaluate
+from server.ledger.posting import evaluate
+from server.ledger.rules import POSTED_MINOR_MAX
+from server.ledger.state import Account, Books, Context
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ALICE, BOB, BANKER = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -72,7 +74,7 @@ class Scene:
 
     def post(self, *movements: Movement) -> list[object]:
         accounts = {each.id: each for each in (self.source, self.destination, self.cash)}
-        evaluation = evaluate(movements, accounts, [self.context] * len(movements))
+        evaluation = evaluate(movements, Books(accounts), [self.context] * len(movements))
         assert len(evaluation.posted) == sum(
             isinstance(outcome, Posted) and not outcome.movement.validate_only for outcome in evaluation.outcomes
         )
@@ -239,7 +241,7 @@ class TestRequestId:
         movement = transfer(60)
         first, second = scene.post(movement, movement)
         assert isinstance(first, Posted)
-        assert second == Replay(first.transfer_id)
+        assert second == Replay(first.result_id)
         assert scene.source.posted_minor == 40
 
     def test_repeated_with_other_fields_within_the_batch_is_reused(self, scene: Scene) -> None:

@@ -175,7 +175,27 @@ class TestDifferences:
         await scene.break_by(
             "UPDATE accounts SET held_minor = 90, overdraft_limit_minor = 19 WHERE id = $1", scene.source
         )
-        assert await differences(bank) == {Difference(Rule.LIMIT, str(scene.source), 71, 70)}
+        assert await differences(bank) == {
+            Difference(Rule.LIMIT, str(scene.source), 71, 70),
+            Difference(Rule.HELD, str(scene.source), 0, 90),
+        }
+
+    async def test_captured_amount_that_no_transfer_moved(self, bank: Bank, scene: Scene) -> None:
+        hold_id = uuid4()
+        await scene.break_by(
+            "INSERT INTO holds (id, source_account_id, destination_account_id, amount_minor, currency_code,"
+            " creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time,"
+            " update_time)"
+            " SELECT $1, source_account_id, destination_account_id, 5, 'USD', initiator_user_id, 'CAPTURED', 5, id,"
+            " now(), now(), now() FROM transfers LIMIT 1",
+            hold_id,
+        )
+        assert await differences(bank) == {Difference(Rule.CAPTURE, str(hold_id), 0, 5)}
+
+    async def test_reversed_total_without_its_reversals(self, bank: Bank, scene: Scene) -> None:
+        transfer_id = await bank.pool.fetchval("SELECT id FROM transfers ORDER BY id LIMIT 1")
+        await scene.break_by("INSERT INTO reversed_totals (transfer_id, amount_minor) VALUES ($1, 1)", transfer_id)
+        assert await differences(bank) == {Difference(Rule.REVERSAL, str(transfer_id), 0, 1)}
 
     async def test_sum_beyond_an_integer_is_told_as_the_nearest_one(self, bank: Bank, scene: Scene) -> None:
         for number in range(3):

@@ -1,5 +1,6 @@
 """The second door of the ledger: movements inside a transaction that somebody else owns."""
 
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -8,15 +9,10 @@ import pytest
 from server.errors import InsufficientFunds, NotFound
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.movements import Kind, Posted, Replay
-from server.ledger.writing import (
-    AccountsChanged,
-    account_ids,
-    decide,
-    lock_accounts,
-    lock_free_accounts,
-    post,
-    write,
-)
+from server.ledger.posting import Evaluation
+from server.ledger.reading import account_ids, lock_accounts, lock_free_accounts
+from server.ledger.state import Books
+from server.ledger.writing import RowsChanged, decide, post, write
 from tests.conftest import Database as MigratedDatabase
 from tests.server.conftest import Bank, movement
 
@@ -99,6 +95,8 @@ class TestPost:
             "source_sequence": 2,
             "destination_sequence": 1,
             "create_time": posted.create_time,
+            "hold_id": None,
+            "reverses_transfer_id": None,
         }
         request = await bank.pool.fetchrow("SELECT * FROM requests WHERE request_id = $1", same.request_id)
         assert tuple(request) == (alice.user_id, same.request_id, "test/TRANSFER", same.fingerprint, posted.transfer_id)
@@ -205,11 +203,12 @@ class TestWrite:
         async with bank.pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            accounts = await lock_accounts(connection, account_ids(movements))
-            evaluation = await decide(connection, movements, accounts)
-            ghost = type(accounts[source])(uuid4(), "CUSTOMER", None, "USD", "OPEN", 0, 0, 0, 0, None, True)
-            with pytest.raises(AccountsChanged, match="2 of 3 accounts were updated"):
-                await write(connection, evaluation.posted, [*accounts.values(), ghost])
+            books = Books(await lock_accounts(connection, account_ids(movements)))
+            evaluation = await decide(connection, movements, books)
+            ghost = uuid4()
+            books.accounts[ghost] = replace(books.accounts[source], id=ghost)
+            with pytest.raises(RowsChanged, match="2 of 3 accounts were updated"):
+                await write(connection, evaluation, books)
             await transaction.rollback()
         assert await bank.counts() == before
 
@@ -220,13 +219,13 @@ class TestWrite:
         async with bank.pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            accounts = await lock_accounts(connection, account_ids(movements))
-            evaluation = await decide(connection, movements, accounts)
+            books = Books(await lock_accounts(connection, account_ids(movements)))
+            evaluation = await decide(connection, movements, books)
             await bank.pool.execute(
                 "INSERT INTO requests VALUES ($1, $2, 'rpc', '', $2)", alice.user_id, movements[0].request_id
             )
             with pytest.raises(asyncpg.UniqueViolationError) as refused:
-                await write(connection, evaluation.posted, accounts.values())
+                await write(connection, evaluation, books)
             await transaction.rollback()
         assert refused.value.constraint_name == "requests_pkey"
         assert await bank.posted_minor(source) == 100
@@ -235,5 +234,5 @@ class TestWrite:
     async def test_nothing_posted_is_nothing_written(self, bank: Bank) -> None:
         before = await bank.counts()
         async with bank.pool.acquire() as connection, connection.transaction():
-            await write(connection, [], [])
+            await write(connection, Evaluation(), Books())
         assert await bank.counts() == before

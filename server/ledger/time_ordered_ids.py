@@ -1,4 +1,4 @@
-"""Transfer ids: UUIDv7 (RFC 9562) that sort by the time of posting, also within a millisecond."""
+"""Ids of transfers and holds: UUIDv7 (RFC 9562) that sort by the time of posting, also within a millisecond."""
 
 import os
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 
 
-def transfer_id(create_time: datetime, ordinal: int) -> UUID:
-    """Id of the transfer posted at `create_time` as number `ordinal` of its batch.
+def time_ordered_id(create_time: datetime, ordinal: int) -> UUID:
+    """Id of what was made at `create_time` as number `ordinal` of its batch.
 
     The fraction of the millisecond fills the 12 bits after the version (RFC 9562, method 3), the
     ordinal the 12 after the variant; 50 bits are random.
@@ -23,7 +23,7 @@ def transfer_id(create_time: datetime, ordinal: int) -> UUID:
 
 
 def first_id_at(instant: datetime) -> UUID:
-    """The lowest id that a transfer posted at `instant` or later can have."""
+    """The lowest id of what was made at `instant` or later."""
     since = instant - _EPOCH
     milliseconds = (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
     return UUID(int=max(0, milliseconds) << 80)

@@ -1,0 +1,126 @@
+"""What the rules look at: accounts, holds and originals as they are under the locks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+CUSTOMER = "CUSTOMER"
+FROZEN = "FROZEN"
+CLOSED = "CLOSED"
+
+PENDING = "PENDING"
+CAPTURED = "CAPTURED"
+VOIDED = "VOIDED"
+EXPIRED = "EXPIRED"
+
+
+@dataclass(slots=True)
+class Account:
+    """A locked account as it is after the movements evaluated so far. Amounts in minor units."""
+
+    id: UUID
+    kind: str
+    owner_user_id: UUID | None
+    currency_code: str
+    state: str
+    posted_minor: int
+    held_minor: int
+    overdraft_limit_minor: int
+    entry_count: int
+    last_entry_time: datetime | None
+    changed: bool = False
+
+    @property
+    def available_minor(self) -> int:
+        """What may be debited or held: posted − held + overdraft limit."""
+        return self.posted_minor - self.held_minor + self.overdraft_limit_minor
+
+    def book(self, amount_minor: int, time: datetime) -> None:
+        """Add an entry."""
+        self.posted_minor += amount_minor
+        self.entry_count += 1
+        self.last_entry_time = time
+        self.changed = True
+
+    def hold(self, amount_minor: int) -> None:
+        """Reserve money, or with a negative amount let it go."""
+        self.held_minor += amount_minor
+        self.changed = True
+
+
+@dataclass(slots=True)
+class Hold:
+    """A hold as it is after the movements evaluated so far.
+
+    Attributes:
+        settle_time: When it left PENDING in this batch; None if it did not.
+    """
+
+    id: UUID
+    source_id: UUID
+    destination_id: UUID
+    amount_minor: int
+    currency_code: str
+    state: str
+    expire_time: datetime
+    create_time: datetime
+    captured_amount_minor: int = 0
+    capture_transfer_id: UUID | None = None
+    settle_time: datetime | None = None
+
+    def settle(self, state: str, time: datetime) -> None:
+        """Leave PENDING."""
+        self.state = state
+        self.settle_time = time
+
+
+@dataclass(slots=True)
+class Original:
+    """A transfer that shall be reversed, and how much of it was after the movements so far."""
+
+    id: UUID
+    kind: str
+    source_id: UUID
+    destination_id: UUID
+    amount_minor: int
+    currency_code: str
+    reversed_minor: int = 0
+    changed: bool = False
+
+    @property
+    def remaining_minor(self) -> int:
+        """What may still be reversed."""
+        return self.amount_minor - self.reversed_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the rules need to know of one movement beside its accounts.
+
+    Attributes:
+        session_live: Neither revoked nor expired by the database's clock.
+        request_rpc: RPC that used the request id before, with fingerprint and result; None if
+            none did.
+        reference_taken: The caller has a transfer with this reference.
+        now: The database's clock, after the locks were taken.
+    """
+
+    session_live: bool
+    user_disabled: bool
+    email_verified: bool
+    roles: Sequence[str]
+    request_rpc: str | None
+    request_fingerprint: bytes | None
+    request_result_id: UUID | None
+    reference_taken: bool
+    now: datetime
+
+
+@dataclass(slots=True)
+class Books:
+    """Everything that is locked, by id."""
+
+    accounts: dict[UUID, Account] = field(default_factory=dict)
+    holds: dict[UUID, Hold] = field(default_factory=dict)
+    originals: dict[UUID, Original] = field(default_factory=dict)
