@@ -24,7 +24,7 @@ from server.config import Settings
 from server.database import Database, open_pool
 from server.keys import load
 from server.ledger.movements import Kind, Movement, fingerprint_of
-from server.ledger.verification import verify
+from server.ledger.verification import VERIFY_TIMEOUT_S, verify
 from server.ledger.writing import post
 from server.reference_data import ReferenceData
 from server.tokens import AccessTokens
@@ -66,7 +66,7 @@ class Bank:
 
     async def adds_up(self) -> bool:
         """Whether every rule of the ledger holds."""
-        database = Database(await open_pool(self.application_url, size=1))
+        database = Database(await open_pool(self.application_url, size=1, statement_timeout_s=VERIFY_TIMEOUT_S))
         verdict = await verify(database)
         await database.close()
         return not verdict.differences

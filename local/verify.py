@@ -13,7 +13,7 @@ async def verify(server_target: str) -> str:
     """Check every rule of the ledger, as the demo admin.
 
     Returns:
-        What was checked, in one line.
+        What was checked, and where the hash chain ends, in one line.
 
     Raises:
         StackError: The server refuses, or a rule is broken; names each place.
@@ -25,8 +25,10 @@ async def verify(server_target: str) -> str:
     if not answer.consistent:
         rules = ledger_service_pb2.LedgerRule
         lines = [
-            f"  {rules.Name(d.rule)} {d.subject}: {d.expected} expected, {d.actual} found" for d in answer.differences
+            f"  {rules.Name(d.rule)} {d.subject}: {d.detail or f'{d.expected} expected, {d.actual} found'}"
+            for d in answer.differences
         ]
         raise StackError("\n".join(["The ledger does not add up:", *lines]))
     checked = f"{answer.account_count} accounts, {answer.transfer_count} transfers, {answer.entry_count} entries"
-    return f"{checked}: no difference"
+    chain = f"; the hash chain ends at {answer.head.position} with {answer.head.hash}" if answer.head.hash else ""
+    return f"{checked}: no difference{chain}"

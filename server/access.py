@@ -31,6 +31,7 @@ PUBLIC = Access(public=True)
 SIGNED_IN = Access()
 MONEY = Access(checked_by_ledger=True)
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
+BANKER = Access(roles=frozenset({Role.BANKER}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 
 ACCESS: dict[str, Access] = {
@@ -50,20 +51,32 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.AccountService/CreateAccount": SIGNED_IN,
     "/bank.v1.AccountService/GetAccount": SIGNED_IN,
     "/bank.v1.AccountService/ListAccounts": SIGNED_IN,
+    "/bank.v1.AccountService/UpdateAccount": SIGNED_IN,
+    "/bank.v1.AccountService/FreezeAccount": BANKER,
+    "/bank.v1.AccountService/UnfreezeAccount": BANKER,
+    "/bank.v1.AccountService/CloseAccount": SIGNED_IN,
     "/bank.v1.AccountService/DepositFunds": MONEY,
     "/bank.v1.AccountService/WithdrawFunds": MONEY,
     "/bank.v1.AccountService/ListEntries": SIGNED_IN,
+    "/bank.v1.AccountService/GetBalance": SIGNED_IN,
+    "/bank.v1.AccountService/GetStatement": SIGNED_IN,
+    "/bank.v1.AccountService/ExportStatement": Access(deadline_s=300.0),
     "/bank.v1.TransferService/CreateTransfer": MONEY,
     "/bank.v1.TransferService/BatchCreateTransfers": Access(checked_by_ledger=True, request_bytes_max=BATCH_BYTES_MAX),
     "/bank.v1.TransferService/ReverseTransfer": MONEY,
     "/bank.v1.TransferService/GetTransfer": SIGNED_IN,
     "/bank.v1.TransferService/ListTransfers": SIGNED_IN,
+    "/bank.v1.TransferService/CreateScheduledTransfer": MONEY,
+    "/bank.v1.TransferService/GetScheduledTransfer": SIGNED_IN,
+    "/bank.v1.TransferService/ListScheduledTransfers": SIGNED_IN,
+    "/bank.v1.TransferService/CancelScheduledTransfer": SIGNED_IN,
     "/bank.v1.HoldService/CreateHold": MONEY,
     "/bank.v1.HoldService/GetHold": SIGNED_IN,
     "/bank.v1.HoldService/ListHolds": SIGNED_IN,
     "/bank.v1.HoldService/CaptureHold": MONEY,
     "/bank.v1.HoldService/VoidHold": MONEY,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=300.0),
+    "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,
     "/grpc.health.v1.Health/Check": PUBLIC,
     "/grpc.health.v1.Health/Watch": PUBLIC,

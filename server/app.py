@@ -27,6 +27,8 @@ from prometheus_client import start_http_server
 from server.access import ACCESS, BATCH_BYTES_MAX
 from server.accounts.operations import Accounts
 from server.accounts.rpc import AccountServicer
+from server.accounts.standing import AccountStanding
+from server.accounts.statements import Statements
 from server.config import Settings
 from server.database import Database, open_pool
 from server.error_status import status_of
@@ -37,6 +39,7 @@ from server.keys import Keys
 from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.rpc import LedgerServicer
+from server.ledger.verification import VERIFY_TIMEOUT_S
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
 from server.reference_data import ReferenceData
@@ -46,6 +49,7 @@ from server.sessions.rpc import SessionServicer
 from server.tokens import AccessTokens, MailTokens
 from server.transfers.operations import TransferReader
 from server.transfers.rpc import TransferServicer
+from server.transfers.schedules.operations import Schedules
 from server.users.operations import Users
 from server.users.rpc import UserServicer
 
@@ -106,6 +110,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
         start_http_server(settings.metrics_port + process, addr=settings.server_host)
     url = settings.database_url.get_secret_value()
     database = Database(await open_pool(url, size=settings.read_pool_size))
+    whole_ledger = Database(await open_pool(url, size=2, statement_timeout_s=VERIFY_TIMEOUT_S))
     ledger_pool = await open_pool(
         url, size=1 + BATCHES_AT_ONCE + settings.ledger_side_connections, settings=LEDGER_SETTINGS
     )
@@ -113,7 +118,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     batches = Batches(ledger_pool)
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
-    server, health_servicer = _build(settings, keys, database, ledger, batches, reference, passwords)
+    server, health_servicer = _build(settings, keys, database, whole_ledger, ledger, batches, reference, passwords)
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
     # Loaded before the first call can arrive, if the database is there; the watch tries again.
@@ -133,6 +138,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     passwords.close()
+    await whole_ledger.close()
     await database.close()
     await Database(ledger_pool).close()
     _log.info("stopped")
@@ -142,6 +148,7 @@ def _build(
     settings: Settings,
     keys: Keys,
     database: Database,
+    whole_ledger: Database,
     ledger: CommitQueue,
     batches: Batches,
     reference: ReferenceData,
@@ -166,23 +173,42 @@ def _build(
     user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(users, PasswordPolicy()), server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(accounts, ledger, transfers, reference), server
+        AccountServicer(
+            accounts,
+            AccountStanding(database),
+            Statements(database, accounts, page_tokens),
+            ledger,
+            transfers,
+            reference,
+        ),
+        server,
     )
     transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
-        TransferServicer(ledger, batches, transfers, reference, partial(status_of, trace_id="", help_url=help_url)),
+        TransferServicer(
+            ledger,
+            batches,
+            transfers,
+            Schedules(database, page_tokens),
+            reference,
+            partial(status_of, trace_id="", help_url=help_url),
+        ),
         server,
     )
     hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
-    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(database, reference), server)
+    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
+    return server, _add_standard_services(server, reflected=not settings.is_production)
+
+
+def _add_standard_services(server: grpc.aio.Server, *, reflected: bool) -> health.aio.HealthServicer:
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    if not settings.is_production:
+    if reflected:
         reflection.enable_server_reflection(
             [*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME], server
         )
-    return server, health_servicer
+    return health_servicer
 
 
 async def _watch_database(

@@ -38,20 +38,23 @@ CONNECTION_ERRORS = (
 TIMEOUT_ERRORS = (TimeoutError, asyncpg.QueryCanceledError)
 
 
-async def open_pool(url: str, *, size: int, settings: dict[str, str] | None = None) -> asyncpg.Pool:
+async def open_pool(
+    url: str, *, size: int, settings: dict[str, str] | None = None, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+) -> asyncpg.Pool:
     """Open a pool whose connections act as the role bank_app.
 
     Args:
         url: PostgreSQL URL of a login that is bank_app or may become it.
         size: Most connections at once; they are opened when needed, so the server may be away now.
         settings: Server settings on top of the timeouts.
+        statement_timeout_s: How long one statement may take.
     """
     return await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=STATEMENT_TIMEOUT_S + 1,
+        command_timeout=statement_timeout_s + 1,
         max_inactive_connection_lifetime=0,
         # Nothing here outlives its transaction, so a connection needs no clean-up between users.
         reset=_keep,
@@ -59,7 +62,7 @@ async def open_pool(url: str, *, size: int, settings: dict[str, str] | None = No
             "role": "bank_app",
             "application_name": "transactions",
             "jit": "off",
-            "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+            "statement_timeout": f"{statement_timeout_s}s",
             "lock_timeout": f"{LOCK_TIMEOUT_S}s",
             "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT_S}s",
             **(settings or {}),

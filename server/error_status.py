@@ -28,6 +28,7 @@ from server.errors import (
     RateLimited,
     Retryable,
     RuleBroken,
+    StaleVersion,
     Unauthenticated,
     Unavailable,
 )
@@ -41,6 +42,7 @@ CODES: dict[type[BankError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     RuleBroken: grpc.StatusCode.FAILED_PRECONDITION,
+    StaleVersion: grpc.StatusCode.ABORTED,
     Contended: grpc.StatusCode.ABORTED,
     RateLimited: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,

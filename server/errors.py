@@ -18,16 +18,20 @@ BankError
 │   ├── InsufficientFunds
 │   ├── AccountFrozen
 │   ├── AccountClosed
+│   ├── AccountNotEmpty           in accounts/errors.py
+│   ├── OverdraftInUse            in accounts/errors.py
 │   ├── CurrencyMismatch
 │   ├── AmountOverflow
-│   ├── HoldNotPending
-│   ├── HoldExpired
-│   ├── CaptureExceedsHold
-│   ├── NotReversible
-│   ├── AlreadyReversed
-│   ├── ReversalExceedsTransfer
+│   ├── HoldNotPending            in ledger/errors.py
+│   ├── HoldExpired               in ledger/errors.py
+│   ├── CaptureExceedsHold        in ledger/errors.py
+│   ├── NotReversible             in ledger/errors.py
+│   ├── AlreadyReversed           in ledger/errors.py
+│   ├── ReversalExceedsTransfer   in ledger/errors.py
+│   ├── ScheduleNotPending        in transfers/schedules/errors.py
 │   ├── EmailNotVerified
 │   └── TokenInvalid
+├── StaleVersion              made from a version that has changed; read again first
 ├── Contended                 lost against other calls; the same call may succeed at once
 ├── RateLimited               too much from one place
 │   └── LoginThrottled
@@ -304,100 +308,6 @@ class AmountOverflow(AccountRule):
         super().__init__(f"account {account_id} cannot hold a balance beyond 4·10^18 minor units", account_id)
 
 
-class HoldRule(RuleBroken):
-    """A rule about one hold."""
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {"hold_id": self.subject}
-
-
-class HoldNotPending(HoldRule):
-    """A hold is captured or voided once."""
-
-    reason = "HOLD_NOT_PENDING"
-
-    def __init__(self, hold_id: UUID, state: str) -> None:
-        super().__init__(f"hold {hold_id} is {state.lower()} already", hold_id)
-        self.state = state
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {"hold_id": self.subject, "state": self.state}
-
-
-class HoldExpired(HoldRule):
-    """The hold's time ran out; what it held was released."""
-
-    reason = "HOLD_EXPIRED"
-
-    def __init__(self, hold_id: UUID) -> None:
-        super().__init__(f"hold {hold_id} has expired: place a new one", hold_id)
-
-
-class CaptureExceedsHold(HoldRule):
-    """At most what is held is captured. Amounts in minor units."""
-
-    reason = "CAPTURE_EXCEEDS_HOLD"
-
-    def __init__(self, hold_id: UUID, wanted_minor: int, held_minor: int) -> None:
-        super().__init__(f"hold {hold_id} is for {held_minor}, {wanted_minor} was asked for (minor units)", hold_id)
-        self.wanted_minor = wanted_minor
-        self.held_minor = held_minor
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {"hold_id": self.subject, "wanted_minor": str(self.wanted_minor), "held_minor": str(self.held_minor)}
-
-
-class TransferRule(RuleBroken):
-    """A rule about one transfer."""
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {"transfer_id": self.subject}
-
-
-class NotReversible(TransferRule):
-    """A reversal is never reversed."""
-
-    reason = "NOT_REVERSIBLE"
-
-    def __init__(self, transfer_id: UUID) -> None:
-        super().__init__(f"transfer {transfer_id} is a reversal: make a new transfer instead", transfer_id)
-
-
-class AlreadyReversed(TransferRule):
-    """All of the transfer was reversed."""
-
-    reason = "ALREADY_REVERSED"
-
-    def __init__(self, transfer_id: UUID) -> None:
-        super().__init__(f"transfer {transfer_id} was reversed in full", transfer_id)
-
-
-class ReversalExceedsTransfer(TransferRule):
-    """Reversals together move back at most what was moved. Amounts in minor units."""
-
-    reason = "REVERSAL_EXCEEDS_TRANSFER"
-
-    def __init__(self, transfer_id: UUID, wanted_minor: int, remaining_minor: int) -> None:
-        super().__init__(
-            f"of transfer {transfer_id} {remaining_minor} can be reversed, {wanted_minor} was asked for (minor units)",
-            transfer_id,
-        )
-        self.wanted_minor = wanted_minor
-        self.remaining_minor = remaining_minor
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {
-            "transfer_id": self.subject,
-            "wanted_minor": str(self.wanted_minor),
-            "remaining_minor": str(self.remaining_minor),
-        }
-
-
 class EmailNotVerified(RuleBroken):
     """An unverified user moves no money."""
 
@@ -414,6 +324,24 @@ class TokenInvalid(RuleBroken):
 
     def __init__(self) -> None:
         super().__init__("this link is not valid any more: ask for a new one", "token")
+
+
+class StaleVersion(BankError):
+    """What was to be changed has changed since it was read.
+
+    Attributes:
+        version: The version it has now.
+    """
+
+    reason = "STALE_VERSION"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"it was changed meanwhile and has version {version}: read it again, then change it")
+        self.version = version
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"version": str(self.version)}
 
 
 class Retryable(BankError):

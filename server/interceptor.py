@@ -5,7 +5,8 @@ One instead of a chain, because each link costs every call; see docs/decisions/0
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
@@ -35,6 +36,7 @@ _log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the checker only
 Behavior = Callable[[Any, Context], Awaitable[Any]]
+Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
 class TokenVerifier(Protocol):
@@ -95,9 +97,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
-        if handler.unary_unary is None:
-            # Health and reflection streams, which bring their own handling; nothing of ours streams.
-            return handler
+        if handler.unary_unary is not None:
+            return self._wrap_unary(method, handler)
+        if method.startswith("/grpc."):
+            return handler  # health and reflection streams, which bring their own handling
+        if handler.unary_stream is None:
+            raise NotImplementedError(f"{method} streams requests, which nobody here admits or limits")
+        return self._wrap_stream(method, handler)
+
+    def _wrap_unary(self, method: str, handler: MethodHandler) -> MethodHandler:
         access = self._access.get(method)
         quiet = method.startswith("/grpc.health.")  # asked for twice a second by every gateway
         behavior: Behavior = handler.unary_unary  # type: ignore[assignment]  # typed as if synchronous
@@ -132,6 +140,36 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return await context.abort_with_status(rpc_status.to_status(error_status))
 
         return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
+
+    def _wrap_stream(self, method: str, handler: MethodHandler) -> MethodHandler:
+        """As for one answer; the time limit, the log line and the status are those of the whole stream."""
+        access = self._access.get(method)
+        behavior: Stream = handler.unary_stream  # type: ignore[assignment]  # typed as if synchronous
+        deserialize: Callable[[bytes], Any] = handler.request_deserializer  # type: ignore[assignment]
+
+        async def call(raw: bytes, context: Context) -> None:
+            started = perf_counter()
+            code, error_status, caller = "OK", None, None
+            try:
+                async with asyncio.timeout(_time_limit_s(access, context)):
+                    caller = await self._admit(access, _metadata.get())
+                    async with aclosing(behavior(_decode(deserialize, raw, access), context)) as answers:
+                        async for answer in answers:
+                            # Waits for a reader who is slow, so that little is kept for them here.
+                            await context.write(answer)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception as error:  # turned into a status below
+                code, error_status = self._describe(method, error)
+            finally:
+                duration = perf_counter() - started
+                RPC_SECONDS.labels(method[1:], code).observe(duration)
+                _log_call(method, code, error_status, caller, duration)
+            if error_status is not None:
+                await context.abort_with_status(rpc_status.to_status(error_status))
+
+        return grpc.unary_stream_rpc_method_handler(call, None, handler.response_serializer)
 
     async def _admit(self, access: Access | None, metadata: dict[str, str]) -> Caller | None:
         """Prove who calls and that they may; leaves what the handlers read about the call."""

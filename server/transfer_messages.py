@@ -10,6 +10,7 @@ from bankdb.transfers import (
     GetTransferRow,
     ListAllTransfersRow,
     ListTransfersByIdsRow,
+    ListTransfersByLabelRow,
     ListTransfersOfAccountsRow,
 )
 
@@ -75,6 +76,7 @@ StoredTransfer = (
     | GetTransferByReferenceRow
     | ListAllTransfersRow
     | ListTransfersByIdsRow
+    | ListTransfersByLabelRow
     | ListTransfersOfAccountsRow
 )
 

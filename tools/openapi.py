@@ -33,6 +33,7 @@ DESCRIPTION = (
 )
 # Which sources a document was made from, so that a stale one is recognised without the program.
 DIGEST = "x-source-sha256"
+HTTP_BODY = "google.api.HttpBody"
 REQUEST_ID = "request_id"
 METHODS = ("get", "post", "put", "patch", "delete")
 SECURITY_SCHEME = {
@@ -131,6 +132,7 @@ def document(image: bytes, *, version: str, public: Collection[str]) -> str:
         for path, operations in part.get("paths", {}).items():
             merged["paths"].setdefault(_without_dots(path), {}).update(operations)
     _correct_operations(merged, contract, public)
+    merged["components"]["schemas"].pop(HTTP_BODY, None)
     _correct_values(merged)
     merged["paths"] = dict(sorted(merged["paths"].items()))
     merged["components"]["schemas"] = dict(sorted(merged["components"]["schemas"].items()))
@@ -198,6 +200,8 @@ def _correct_operations(merged: Json, contract: FileDescriptorSet, public: Colle
             _offer_idempotency_key(operation)
             answer = operation["responses"]["200"]
             answer["content"] = answer_content(answer["content"], method)
+            if method.output_type == f".{HTTP_BODY}":
+                answer["description"] = "The file."
             operation["responses"]["default"] = {"$ref": "#/components/responses/Error"}
 
 
@@ -216,9 +220,9 @@ def _offer_idempotency_key(operation: Json) -> None:
 
 
 def answer_content(content: Json, method: MethodDescriptorProto) -> Json:
-    """What Envoy answers with: an array of a stream's messages, and the bare bytes of an HttpBody."""
-    if method.output_type == ".google.api.HttpBody":
-        return {"*/*": {"schema": {"type": "string"}}}
+    """What Envoy answers with: an array of a stream's messages, and the bare bytes of an HttpBody, which are CSV."""
+    if method.output_type == f".{HTTP_BODY}":
+        return {"text/csv": {"schema": {"type": "string"}}}
     if method.server_streaming:
         return {kind: {"schema": {"type": "array", "items": item["schema"]}} for kind, item in content.items()}
     return content

@@ -1,4 +1,4 @@
-"""`python -m worker`: jobs, relay and sequencer in one process, until SIGTERM or SIGINT."""
+"""`python -m worker`: jobs, relay, sequencer, hash chain and due work in one process, until SIGTERM or SIGINT."""
 
 import asyncio
 import signal
@@ -16,10 +16,12 @@ from server.jobs import Job
 from server.keys import KeysRefusedError, load
 from server.tokens import MailTokens
 from worker.accounts import FirstAccount
+from worker.chain import Chain
 from worker.email import VerificationEmail
 from worker.holds import HoldSweep
 from worker.job_queue import JobQueue, Work
 from worker.outbox import Relay
+from worker.schedules import Schedules
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
 from worker.settings import DATABASE_CONNECTIONS, METRICS_PORT_OFFSET, open_redis
 from worker.supervision import keep_running
@@ -35,6 +37,8 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
         stack.push_async_callback(database.close)
         sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS))
         stack.push_async_callback(sequencing.close)
+        sealing = Database(await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}))
+        stack.push_async_callback(sealing.close)
         redis = open_redis(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
 
@@ -46,8 +50,10 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
         queue = JobQueue(database, redis, work, settings.worker_ready_file, settings.shutdown_grace_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
+            group.create_task(keep_running("chain", Chain(sealing).run))
             group.create_task(keep_running("relay", relay.run))
             group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
+            group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("queue", queue.run))
 
 

@@ -9,3 +9,7 @@ OUTBOX_QUEUED = Counter("worker_outbox_queued", "Jobs handed from the outbox to 
 EVENTS_SEQUENCED = Counter("worker_events_sequenced", "Events that were given a position.")
 SEQUENCER_LAG = Gauge("worker_sequencer_lag_seconds", "Age of the oldest event when it was last given a position.")
 HOLDS_EXPIRED = Counter("worker_holds_expired", "Holds that the sweep let go because their time had run out.")
+SCHEDULES_EXECUTED = Counter(
+    "worker_schedules_executed", "Scheduled transfers by their end: posted or failed.", ["end"]
+)
+LEDGER_HEAD_POSITION = Gauge("worker_ledger_head_position", "The last position in the hash chain.")

@@ -35,6 +35,19 @@ SWEEP_POLL_S = 2.0
 SWEEP_BATCH = 100
 """Accounts whose overdue holds are expired in one round."""
 
+SCHEDULE_POLL_S = 0.5
+SCHEDULE_BATCH = 100
+"""Scheduled transfers that are executed in one transaction."""
+SCHEDULE_LOCK_TIMEOUT_S = 0.2
+"""A transfer whose account is locked for longer is tried again in the next round."""
+
+CHAIN_LOCK_KEY = 7_305_432_102
+CHAIN_BLOCK_POSITIONS = 1000
+CHAIN_INTERVAL_S = 10.0
+"""A block is sealed when it is full, or its first transfer this old."""
+CHAIN_POLL_S = 0.5
+CHAIN_STANDBY_POLL_S = 1.0
+
 SEQUENCER_LOCK_KEY = 7_305_432_101
 SEQUENCER_BATCH = 1000
 """As written in UpdateEventPositions."""

@@ -98,3 +98,53 @@ SELECT id FROM accounts WHERE id = ANY(@ids::uuid []);
 -- name: LockAccount :exec
 -- Wait for one account, holding no other.
 SELECT id FROM accounts WHERE id = @id FOR NO KEY UPDATE;
+
+-- name: UpdateAccountSettings :exec
+-- Change the settings of an account that is locked.
+UPDATE accounts
+SET
+    display_name = @display_name,
+    metadata = @metadata,
+    overdraft_limit_minor = @overdraft_limit_minor,
+    version = version + 1,
+    update_time = clock_timestamp()
+WHERE id = @id;
+
+-- name: UpdateAccountState :exec
+-- Change the state of an account that is locked.
+UPDATE accounts SET state = @state, version = version + 1, update_time = clock_timestamp() WHERE id = @id;
+
+-- name: ListOpenObligations :many
+-- What still binds an account that shall be closed and is locked: one row for each kind of thing.
+-- Overdue holds on it are released already; those for it are released by whoever has them. A
+-- transfer to it that somebody else has scheduled binds nothing, or a stranger could keep it open:
+-- it will fail.
+SELECT 'hold'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM holds
+    WHERE holds.source_account_id = @account_id AND holds.state = 'PENDING'
+    UNION ALL
+    SELECT 1 FROM holds
+    WHERE
+        holds.destination_account_id = @account_id
+        AND holds.state = 'PENDING'
+        AND holds.expire_time > clock_timestamp()
+)
+UNION ALL
+SELECT 'scheduled transfer'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM scheduled_transfers
+    WHERE scheduled_transfers.source_account_id = @account_id AND scheduled_transfers.state = 'SCHEDULED'
+);
+
+-- name: GetBalanceAt :one
+-- What an account had after all entries posted before the instant.
+SELECT
+    accounts.id,
+    accounts.currency_code,
+    coalesce(entries.balance_after_minor, 0)::bigint AS posted_minor,
+    coalesce(entries.sequence, 0)::bigint AS sequence
+FROM accounts
+LEFT JOIN entries
+    ON accounts.id = entries.account_id AND entries.sequence = entry_sequence_before(accounts.id, @before_time)
+WHERE accounts.id = @id;

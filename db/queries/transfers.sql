@@ -164,3 +164,22 @@ SELECT transfers.*, coalesce(reversed_totals.amount_minor, 0)::bigint AS reverse
 FROM transfers
 LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE transfers.id = ANY(@ids::uuid []);
+
+-- name: ListTransfersByLabel :many
+-- Newest first by id; of one initiator or of anyone.
+SELECT transfers.*, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE
+    transfers.metadata IS NOT NULL
+    AND transfers.metadata @> jsonb_build_object(@label_key::text, @label_value::text)
+    AND transfers.id < @before_id AND transfers.id >= @first_id
+    AND transfers.create_time >= @start_time AND transfers.create_time < @end_time
+    AND (sqlc.narg('initiator_user_id')::uuid IS NULL OR transfers.initiator_user_id = sqlc.narg('initiator_user_id')::uuid)
+    AND (
+        sqlc.narg('account_id')::uuid IS NULL
+        OR sqlc.narg('account_id')::uuid IN (transfers.source_account_id, transfers.destination_account_id)
+    )
+    AND (sqlc.narg('kind')::text IS NULL OR transfers.kind = sqlc.narg('kind')::text)
+ORDER BY transfers.id DESC
+LIMIT @page_size;

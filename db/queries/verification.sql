@@ -166,6 +166,24 @@ WHERE
 ORDER BY 1
 LIMIT @most;
 
+-- name: ListUnsealedTransfers :many
+-- Transfers that are in no block although no event waits to be sealed for them: nobody posted them.
+SELECT transfers.id FROM transfers
+WHERE
+    NOT EXISTS (
+        SELECT FROM (SELECT unnest(ledger_blocks.transfer_ids) AS id FROM ledger_blocks) AS sealed
+        WHERE sealed.id = transfers.id
+    )
+    AND NOT EXISTS (
+        SELECT FROM events
+        WHERE
+            events.subject_id = transfers.id
+            AND events.type IN ('transfer.posted', 'transfer.reversed')
+            AND (events.position IS NULL OR events.position > @head_position::bigint)
+    )
+ORDER BY transfers.id
+LIMIT @most;
+
 -- name: CountLedger :one
 SELECT
     (SELECT count(*) FROM accounts)::bigint AS account_count,

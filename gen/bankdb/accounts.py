@@ -137,6 +137,16 @@ class ListAccountsOfUserRow:
     overdue_minor: int
 
 
+@dataclass(frozen=True, slots=True)
+class GetBalanceAtRow:
+    """A row of GetBalanceAt."""
+
+    id: UUID
+    currency_code: str
+    posted_minor: int
+    sequence: int
+
+
 LOCK_ACCOUNTS: Final = """-- name: LockAccounts :many
 SELECT
     id, kind, owner_user_id, currency_code, state, posted_minor, held_minor, overdraft_limit_minor,
@@ -304,3 +314,79 @@ SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 async def lock_account(conn: Connection, *, id: UUID) -> None:
     """Wait for one account, holding no other."""
     await conn.execute(LOCK_ACCOUNT, id)
+
+
+UPDATE_ACCOUNT_SETTINGS: Final = """-- name: UpdateAccountSettings :exec
+UPDATE accounts
+SET
+    display_name = $1,
+    metadata = $2,
+    overdraft_limit_minor = $3,
+    version = version + 1,
+    update_time = clock_timestamp()
+WHERE id = $4
+"""
+
+
+async def update_account_settings(conn: Connection, *, display_name: str, metadata: str, overdraft_limit_minor: int, id: UUID) -> None:
+    """Change the settings of an account that is locked."""
+    await conn.execute(UPDATE_ACCOUNT_SETTINGS, display_name, metadata, overdraft_limit_minor, id)
+
+
+UPDATE_ACCOUNT_STATE: Final = """-- name: UpdateAccountState :exec
+UPDATE accounts SET state = $1, version = version + 1, update_time = clock_timestamp() WHERE id = $2
+"""
+
+
+async def update_account_state(conn: Connection, *, state: str, id: UUID) -> None:
+    """Change the state of an account that is locked."""
+    await conn.execute(UPDATE_ACCOUNT_STATE, state, id)
+
+
+LIST_OPEN_OBLIGATIONS: Final = """-- name: ListOpenObligations :many
+SELECT 'hold'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM holds
+    WHERE holds.source_account_id = $1 AND holds.state = 'PENDING'
+    UNION ALL
+    SELECT 1 FROM holds
+    WHERE
+        holds.destination_account_id = $1
+        AND holds.state = 'PENDING'
+        AND holds.expire_time > clock_timestamp()
+)
+UNION ALL
+SELECT 'scheduled transfer'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM scheduled_transfers
+    WHERE scheduled_transfers.source_account_id = $1 AND scheduled_transfers.state = 'SCHEDULED'
+)
+"""
+
+
+async def list_open_obligations(conn: Connection, *, account_id: UUID) -> list[str]:
+    """What still binds an account that shall be closed and is locked: one row for each kind of thing.
+    Overdue holds on it are released already; those for it are released by whoever has them. A
+    transfer to it that somebody else has scheduled binds nothing, or a stranger could keep it open:
+    it will fail.
+    """
+    return [record[0] for record in await conn.fetch(LIST_OPEN_OBLIGATIONS, account_id)]
+
+
+GET_BALANCE_AT: Final = """-- name: GetBalanceAt :one
+SELECT
+    accounts.id,
+    accounts.currency_code,
+    coalesce(entries.balance_after_minor, 0)::bigint AS posted_minor,
+    coalesce(entries.sequence, 0)::bigint AS sequence
+FROM accounts
+LEFT JOIN entries
+    ON accounts.id = entries.account_id AND entries.sequence = entry_sequence_before(accounts.id, $1)
+WHERE accounts.id = $2
+"""
+
+
+async def get_balance_at(conn: Connection, *, before_time: datetime, id: UUID) -> GetBalanceAtRow | None:
+    """What an account had after all entries posted before the instant."""
+    record = await conn.fetchrow(GET_BALANCE_AT, before_time, id)
+    return None if record is None else GetBalanceAtRow(*record)

@@ -45,6 +45,21 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerBlock:
+    """A row of table ledger_blocks."""
+
+    number: int
+    first_position: int
+    last_position: int
+    entry_count: int
+    transfer_ids: list[UUID]
+    digests: bytes
+    previous_hash: bytes
+    hash: bytes
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A row of table requests."""
 
@@ -61,6 +76,26 @@ class ReversedTotal:
 
     transfer_id: UUID
     amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledTransfer:
+    """A row of table scheduled_transfers."""
+
+    id: UUID
+    creator_user_id: UUID
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    description: str
+    reference: str | None
+    execute_time: datetime
+    state: str
+    transfer_id: UUID | None
+    failure_reason: str | None
+    create_time: datetime
+    update_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,29 @@ class ListTransfersByIdsRow:
     reversed_amount_minor: int
 
 
+@dataclass(frozen=True, slots=True)
+class ListTransfersByLabelRow:
+    """A row of ListTransfersByLabel."""
+
+    id: UUID
+    kind: str
+    source_account_id: UUID
+    destination_account_id: UUID
+    amount_minor: int
+    currency_code: str
+    initiator_user_id: UUID
+    request_id: UUID
+    description: str
+    reference: str | None
+    metadata: str | None
+    source_sequence: int
+    destination_sequence: int
+    create_time: datetime
+    hold_id: UUID | None
+    reverses_transfer_id: UUID | None
+    reversed_amount_minor: int
+
+
 INSERT_POSTINGS: Final = """-- name: InsertPostings :one
 WITH posting AS (
     SELECT
@@ -365,3 +388,28 @@ WHERE transfers.id = ANY($1::uuid [])
 
 async def list_transfers_by_ids(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListTransfersByIdsRow]:
     return [ListTransfersByIdsRow(*record) for record in await conn.fetch(LIST_TRANSFERS_BY_IDS, ids)]
+
+
+LIST_TRANSFERS_BY_LABEL: Final = """-- name: ListTransfersByLabel :many
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+FROM transfers
+LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
+WHERE
+    transfers.metadata IS NOT NULL
+    AND transfers.metadata @> jsonb_build_object($1::text, $2::text)
+    AND transfers.id < $3 AND transfers.id >= $4
+    AND transfers.create_time >= $5 AND transfers.create_time < $6
+    AND ($7::uuid IS NULL OR transfers.initiator_user_id = $7::uuid)
+    AND (
+        $8::uuid IS NULL
+        OR $8::uuid IN (transfers.source_account_id, transfers.destination_account_id)
+    )
+    AND ($9::text IS NULL OR transfers.kind = $9::text)
+ORDER BY transfers.id DESC
+LIMIT $10
+"""
+
+
+async def list_transfers_by_label(conn: Connection, *, label_key: str, label_value: str, before_id: UUID, first_id: UUID, start_time: datetime, end_time: datetime, initiator_user_id: UUID | None, account_id: UUID | None, kind: str | None, page_size: int) -> list[ListTransfersByLabelRow]:
+    """Newest first by id; of one initiator or of anyone."""
+    return [ListTransfersByLabelRow(*record) for record in await conn.fetch(LIST_TRANSFERS_BY_LABEL, label_key, label_value, before_id, first_id, start_time, end_time, initiator_user_id, account_id, kind, page_size)]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from . import Connection
 
@@ -346,6 +347,30 @@ LIMIT $1
 async def list_wrong_reversals(conn: Connection, *, most: int) -> list[ListWrongReversalsRow]:
     """Transfers whose reversed total is not the sum of their reversals, or more than their amount."""
     return [ListWrongReversalsRow(*record) for record in await conn.fetch(LIST_WRONG_REVERSALS, most)]
+
+
+LIST_UNSEALED_TRANSFERS: Final = """-- name: ListUnsealedTransfers :many
+SELECT transfers.id FROM transfers
+WHERE
+    NOT EXISTS (
+        SELECT FROM (SELECT unnest(ledger_blocks.transfer_ids) AS id FROM ledger_blocks) AS sealed
+        WHERE sealed.id = transfers.id
+    )
+    AND NOT EXISTS (
+        SELECT FROM events
+        WHERE
+            events.subject_id = transfers.id
+            AND events.type IN ('transfer.posted', 'transfer.reversed')
+            AND (events.position IS NULL OR events.position > $1::bigint)
+    )
+ORDER BY transfers.id
+LIMIT $2
+"""
+
+
+async def list_unsealed_transfers(conn: Connection, *, head_position: int, most: int) -> list[UUID]:
+    """Transfers that are in no block although no event waits to be sealed for them: nobody posted them."""
+    return [record[0] for record in await conn.fetch(LIST_UNSEALED_TRANSFERS, head_position, most)]
 
 
 COUNT_LEDGER: Final = """-- name: CountLedger :one

@@ -2,20 +2,31 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from bank.v1.account_service_pb2 import Account as AccountMessage
+from bank.v1.account_service_pb2 import Balance as BalanceMessage
 from bank.v1.account_service_pb2 import (
+    CloseAccountRequest,
     CreateAccountRequest,
     CreateAccountResponse,
     DepositFundsRequest,
     DepositFundsResponse,
+    ExportStatementRequest,
+    FreezeAccountRequest,
     GetAccountRequest,
     GetAccountResponse,
+    GetBalanceRequest,
+    GetBalanceResponse,
+    GetStatementRequest,
+    GetStatementResponse,
     ListAccountsRequest,
     ListAccountsResponse,
     ListEntriesRequest,
     ListEntriesResponse,
+    UnfreezeAccountRequest,
+    UpdateAccountRequest,
     WithdrawFundsRequest,
     WithdrawFundsResponse,
 )
@@ -25,12 +36,14 @@ from bankdb.transfers import GetTransferRow
 
 from server.accounts.opening import NewAccount
 from server.accounts.operations import Page
+from server.accounts.standing import SettingsChange
+from server.accounts.statements import Balance, Period, StatementPage
 from server.caller import Caller
 from server.ledger.movements import Kind, Movement, Posted, fingerprint_of
 from server.reference_data import ReferenceData
-from server.timestamps import to_proto
+from server.timestamps import EARLIEST, LATEST, to_proto
 from server.transfer_messages import render_entry, render_posted, render_stored
-from server.violations import DESCRIPTION_LENGTH_MAX, Violations
+from server.violations import AMOUNT_MINOR_MAX, DESCRIPTION_LENGTH_MAX, Violations
 
 CREATE_ACCOUNT = "bank.v1.AccountService/CreateAccount"
 DEPOSIT_FUNDS = "bank.v1.AccountService/DepositFunds"
@@ -98,7 +111,10 @@ def render_account(account: StoredAccount) -> AccountMessage:
     )
 
 
-def parse_get_account(request: GetAccountRequest) -> UUID:
+NamesAccount = GetAccountRequest | FreezeAccountRequest | UnfreezeAccountRequest | CloseAccountRequest
+
+
+def parse_account_id(request: NamesAccount) -> UUID:
     """The id asked for.
 
     Raises:
@@ -113,6 +129,34 @@ def parse_get_account(request: GetAccountRequest) -> UUID:
 def render_got(account: StoredAccount) -> GetAccountResponse:
     """The answer to GetAccount."""
     return GetAccountResponse(account=render_account(account))
+
+
+def parse_update_account(request: UpdateAccountRequest) -> SettingsChange:
+    """Which account to change, and how; fields that the mask does not name are not looked at.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    given = request.account
+    account_id = check.uuid("account.id", given.id)
+    if given.version < 0:
+        check.add("account.version", "must be the version that was read, or 0 for any")
+    named = check.update_mask(request.update_mask.paths, ("display_name", "metadata", "overdraft_limit_minor"))
+    limit_minor = given.overdraft_limit_minor
+    if "overdraft_limit_minor" in named and not 0 <= limit_minor <= AMOUNT_MINOR_MAX:
+        check.add("account.overdraft_limit_minor", f"must be 0 to {AMOUNT_MINOR_MAX} minor units")
+    change = SettingsChange(
+        account_id,
+        given.version,
+        display_name=check.text("account.display_name", given.display_name, longest=DISPLAY_NAME_LENGTH_MAX)
+        if "display_name" in named
+        else None,
+        metadata=check.metadata("account.metadata", given.metadata) if "metadata" in named else None,
+        overdraft_limit_minor=limit_minor if "overdraft_limit_minor" in named else None,
+    )
+    check.raise_if_any()
+    return change
 
 
 def parse_list_accounts(request: ListAccountsRequest, caller: Caller) -> tuple[UUID | None, Page]:
@@ -233,3 +277,81 @@ def parse_list_entries(request: ListEntriesRequest) -> tuple[UUID, Page]:
 def render_entries(entries: list[Entry], next_page_token: str) -> ListEntriesResponse:
     """The answer to ListEntries."""
     return ListEntriesResponse(entries=[render_entry(entry) for entry in entries], next_page_token=next_page_token)
+
+
+def parse_get_balance(request: GetBalanceRequest) -> tuple[UUID, datetime | None]:
+    """Which account, and at which instant; None for now.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    account_id = check.uuid("account_id", request.account_id)
+    at_time = check.time("at_time", request.at_time) if request.HasField("at_time") else None
+    check.raise_if_any()
+    return account_id, at_time
+
+
+def render_balance(balance: Balance) -> GetBalanceResponse:
+    """The answer to GetBalance."""
+    return GetBalanceResponse(
+        balance=BalanceMessage(
+            account_id=str(balance.account_id),
+            currency_code=balance.currency_code,
+            posted_minor=balance.posted_minor,
+            held_minor=balance.held_minor,
+            available_minor=balance.available_minor,
+            sequence=balance.sequence,
+            at_time=to_proto(balance.at_time),
+        )
+    )
+
+
+def parse_get_statement(request: GetStatementRequest) -> tuple[Period, Page]:
+    """Which account, range and page.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    period = _period(check, request)
+    page = Page(check.page_size(request.page_size), request.page_token)
+    check.raise_if_any()
+    return period, page
+
+
+def parse_export_statement(request: ExportStatementRequest) -> Period:
+    """Which account and range.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    period = _period(check, request)
+    check.raise_if_any()
+    return period
+
+
+def _period(check: Violations, request: GetStatementRequest | ExportStatementRequest) -> Period:
+    period = Period(
+        check.uuid("account_id", request.account_id),
+        check.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST,
+        check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST,
+    )
+    if period.start_time > period.end_time:
+        check.add("end_time", "must not be before start_time")
+    return period
+
+
+def render_statement(page: StatementPage) -> GetStatementResponse:
+    """The answer to GetStatement."""
+    return GetStatementResponse(
+        currency_code=page.currency_code,
+        opening_balance_minor=page.range.opening_balance_minor,
+        closing_balance_minor=page.range.closing_balance_minor,
+        credited_minor=page.range.credited_minor,
+        debited_minor=page.range.debited_minor,
+        entry_count=page.range.entry_count,
+        entries=[render_entry(entry) for entry in page.entries],
+        next_page_token=page.next_page_token,
+    )

@@ -9,23 +9,25 @@ from server.caller import Role
 from server.errors import (
     AccountClosed,
     AccountFrozen,
-    AlreadyReversed,
     AmountOverflow,
     BankError,
-    CaptureExceedsHold,
     CurrencyMismatch,
     EmailNotVerified,
     FieldViolation,
     Forbidden,
-    HoldExpired,
-    HoldNotPending,
     InsufficientFunds,
     InvalidRequest,
     NotFound,
-    NotReversible,
-    ReversalExceedsTransfer,
     SessionRevoked,
     Unauthenticated,
+)
+from server.ledger.errors import (
+    AlreadyReversed,
+    CaptureExceedsHold,
+    HoldExpired,
+    HoldNotPending,
+    NotReversible,
+    ReversalExceedsTransfer,
 )
 from server.ledger.movements import Kind, Movement
 from server.ledger.state import CLOSED, CUSTOMER, EXPIRED, FROZEN, PENDING, Account, Context, Hold, Original

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from bankdb import verification as queries
-from bankdb.verification import CountLedgerRow
+from bankdb.verification import CountLedgerRow, ListTrialBalancesRow
 
-from server.database import Connection, Database
+from server.database import Database
+from server.ledger.blocks import Head, find_flaws, get_head
 
 DIFFERENCES_MAX = 100
 VERIFY_TIMEOUT_S = 600
@@ -25,6 +25,7 @@ class Rule(StrEnum):
     HELD = "HELD"
     CAPTURE = "CAPTURE"
     REVERSAL = "REVERSAL"
+    CHAIN = "CHAIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,20 @@ class Difference:
     subject: str
     expected: int
     actual: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was checked, and at most DIFFERENCES_MAX places where it does not add up."""
+    """What was checked, and at most DIFFERENCES_MAX places where it does not add up.
+
+    Attributes:
+        head: Where the hash chain ends; None before the first block.
+    """
 
     counts: CountLedgerRow
     differences: list[Difference]
+    head: Head | None
 
 
 _CHECKS = (
@@ -59,37 +66,30 @@ _CHECKS = (
 )
 
 
-class _Patient:
-    """A connection whose queries may take VERIFY_TIMEOUT_S by the driver's clock too."""
+async def verify(database: Database, expected_head: Head | None = None) -> Verdict:
+    """Check every rule within one snapshot, without holding up anybody.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, query: str, /, *args: Any) -> str:  # noqa: ANN401 - as the driver has it
-        return await self._connection.execute(query, *args, timeout=VERIFY_TIMEOUT_S)
-
-    async def fetch(self, query: str, /, *args: Any) -> list[Any]:  # noqa: ANN401
-        return await self._connection.fetch(query, *args, timeout=VERIFY_TIMEOUT_S)
-
-    async def fetchrow(self, query: str, /, *args: Any) -> Any:  # noqa: ANN401
-        return await self._connection.fetchrow(query, *args, timeout=VERIFY_TIMEOUT_S)
-
-    async def fetchval(self, query: str, /, *args: Any) -> Any:  # noqa: ANN401
-        return await self._connection.fetchval(query, *args, timeout=VERIFY_TIMEOUT_S)
-
-
-async def verify(database: Database) -> Verdict:
-    """Check every rule within one snapshot, without holding up anybody."""
+    Args:
+        database: Its connections let a statement take VERIFY_TIMEOUT_S.
+        expected_head: An end of the hash chain that was kept elsewhere; None to believe the chain.
+    """
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        await connection.execute(f"SET LOCAL statement_timeout = '{VERIFY_TIMEOUT_S}s'")
-        patient = _Patient(connection)
         differences: list[Difference] = []
         for rule, check in _CHECKS:
-            rows = await check(patient, most=DIFFERENCES_MAX - len(differences))
+            rows = await check(connection, most=DIFFERENCES_MAX - len(differences))
             differences += [Difference(rule, row.subject, row.expected, row.actual) for row in rows]
-        counts = await queries.count_ledger(patient)
+        head = await get_head(connection)
+        flaws = await find_flaws(connection, head, expected_head, DIFFERENCES_MAX - len(differences))
+        differences += [Difference(Rule.CHAIN, flaw.subject, 0, 0, flaw.detail) for flaw in flaws]
+        counts = await queries.count_ledger(connection)
         assert counts is not None  # an aggregate always has a row
-    return Verdict(counts, differences)
+    return Verdict(counts, differences, head)
+
+
+async def trial_balances(database: Database) -> list[ListTrialBalancesRow]:
+    """What all accounts of each currency have, within one snapshot; currencies of customers only."""
+    async with database.connection() as connection, connection.transaction(readonly=True):
+        return await queries.list_trial_balances(connection)

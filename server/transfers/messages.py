@@ -29,7 +29,7 @@ from server.reference_data import ReferenceData
 from server.timestamps import EARLIEST, LATEST
 from server.transfer_messages import StoredTransfer, render_entry, render_own_entries, render_posted, render_stored
 from server.transfers.operations import TransferBatch, TransferFilter
-from server.violations import DESCRIPTION_LENGTH_MAX, REFERENCE_LENGTH_MAX, Violations
+from server.violations import DESCRIPTION_LENGTH_MAX, METADATA_BYTES_MAX, REFERENCE_LENGTH_MAX, Violations
 
 CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
 REVERSE_TRANSFER = "bank.v1.TransferService/ReverseTransfer"
@@ -221,9 +221,21 @@ def parse_list_transfers(request: ListTransfersRequest) -> TransferFilter:
     end_time = check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST
     kind = check.enum("kind", request.kind, TransferKind.items(), "TRANSFER_KIND_")
     reference = check.text("reference", request.reference, longest=REFERENCE_LENGTH_MAX) or None
+    label = _label(check, request.metadata_key, request.metadata_value)
     page_size = check.page_size(request.page_size)
     check.raise_if_any()
-    return TransferFilter(account_id, start_time, end_time, kind, reference, page_size, request.page_token)
+    return TransferFilter(account_id, start_time, end_time, kind, reference, page_size, request.page_token, label)
+
+
+def _label(check: Violations, key: str, value: str) -> tuple[str, str] | None:
+    if not key:
+        if value:
+            check.add("metadata_key", "must be given with metadata_value")
+        return None
+    return (
+        check.text("metadata_key", key, longest=METADATA_BYTES_MAX),
+        check.text("metadata_value", value, longest=METADATA_BYTES_MAX),
+    )
 
 
 def render_listed(rows: Sequence[StoredTransfer], next_page_token: str, caller: Caller) -> ListTransfersResponse:

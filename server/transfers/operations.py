@@ -1,5 +1,6 @@
 """What can be done with transfers."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from bankdb.transfers import (
     GetTransferRow,
     ListAllTransfersRow,
     ListTransfersByIdsRow,
+    ListTransfersByLabelRow,
     ListTransfersOfAccountsRow,
 )
 
@@ -29,7 +31,12 @@ from server.timestamps import LATEST
 _SEQUENCE_MAX = 2**63 - 1
 _MILLISECOND = timedelta(milliseconds=1)
 
-Rows = list[GetTransferByReferenceRow] | list[ListAllTransfersRow] | list[ListTransfersOfAccountsRow]
+Rows = (
+    list[GetTransferByReferenceRow]
+    | list[ListAllTransfersRow]
+    | list[ListTransfersByLabelRow]
+    | list[ListTransfersOfAccountsRow]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class TransferFilter:
         end_time: First instant after the range.
         kind: As stored; None: any.
         reference: The caller's own; None: any.
+        label: Key and value of a label; the caller's own, or for bankers and admins anyone's.
     """
 
     account_id: UUID | None
@@ -51,10 +59,11 @@ class TransferFilter:
     reference: str | None
     page_size: int
     page_token: str
+    label: tuple[str, str] | None = None
 
     def scope(self, caller: Caller) -> tuple[str, ...]:
         """What a page token of this list is bound to."""
-        filters = (self.account_id, self.start_time, self.end_time, self.kind, self.reference)
+        filters = (self.account_id, self.start_time, self.end_time, self.kind, self.reference, self.label)
         return ("transfers", str(caller.user_id), *(str(value) for value in filters))
 
 
@@ -136,6 +145,8 @@ class TransferReader:
             if wanted.reference is not None:
                 self._page_tokens.read(scope, wanted.page_token)  # this list has one page, so no token is good
                 return await self._by_reference(connection, wanted, caller), ""
+            if wanted.label is not None:
+                return await self._by_label(connection, wanted, wanted.label, caller)
             if wanted.account_id is None and caller.reads_everything:
                 return await self._everyones(connection, wanted, scope)
             account_ids = (
@@ -164,8 +175,28 @@ class TransferReader:
             and wanted.start_time <= row.create_time < wanted.end_time
             and wanted.kind in (None, row.kind)
             and wanted.account_id in (None, row.source_account_id, row.destination_account_id)
+            and (wanted.label is None or wanted.label in json.loads(row.metadata or "{}").items())
         )
         return [row] if row is not None and fits else []
+
+    async def _by_label(
+        self, connection: Connection, wanted: TransferFilter, label: tuple[str, str], caller: Caller
+    ) -> tuple[list[ListTransfersByLabelRow], str]:
+        scope = wanted.scope(caller)
+        rows = await transfer_queries.list_transfers_by_label(
+            connection,
+            label_key=label[0],
+            label_value=label[1],
+            initiator_user_id=None if caller.reads_everything else caller.user_id,
+            account_id=wanted.account_id,
+            before_id=self._page_tokens.before_id(scope, wanted.page_token),
+            first_id=first_id_at(wanted.start_time),
+            start_time=wanted.start_time,
+            end_time=wanted.end_time,
+            kind=wanted.kind,
+            page_size=wanted.page_size + 1,
+        )
+        return self._page_tokens.cut(scope, rows, wanted.page_size, lambda row: [str(row.id)])
 
     async def _everyones(
         self, connection: Connection, wanted: TransferFilter, scope: tuple[str, ...]

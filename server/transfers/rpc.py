@@ -7,10 +7,18 @@ import grpc
 from bank.v1.transfer_service_pb2 import (
     BatchCreateTransfersRequest,
     BatchCreateTransfersResponse,
+    CancelScheduledTransferRequest,
+    CancelScheduledTransferResponse,
+    CreateScheduledTransferRequest,
+    CreateScheduledTransferResponse,
     CreateTransferRequest,
     CreateTransferResponse,
+    GetScheduledTransferRequest,
+    GetScheduledTransferResponse,
     GetTransferRequest,
     GetTransferResponse,
+    ListScheduledTransfersRequest,
+    ListScheduledTransfersResponse,
     ListTransfersRequest,
     ListTransfersResponse,
     ReverseTransferRequest,
@@ -40,6 +48,15 @@ from server.transfers.messages import (
     render_reversed,
 )
 from server.transfers.operations import TransferReader, post_batch
+from server.transfers.schedules.messages import (
+    parse_create_schedule,
+    parse_list_schedules,
+    parse_schedule_id,
+    render_schedule,
+    render_schedule_created,
+    render_schedules,
+)
+from server.transfers.schedules.operations import Schedules
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -52,6 +69,7 @@ class TransferServicer(TransferServiceServicer):
         ledger: CommitQueue,
         batches: Batches,
         transfers: TransferReader,
+        schedules: Schedules,
         reference: ReferenceData,
         describe: Callable[[BankError], Status],
     ) -> None:
@@ -59,6 +77,7 @@ class TransferServicer(TransferServiceServicer):
         self._batches = batches
         self._describe = describe
         self._transfers = transfers
+        self._schedules = schedules
         self._reference = reference
 
     async def CreateTransfer(self, request: CreateTransferRequest, context: Context) -> CreateTransferResponse:
@@ -94,3 +113,26 @@ class TransferServicer(TransferServiceServicer):
     async def ListTransfers(self, request: ListTransfersRequest, context: Context) -> ListTransfersResponse:
         caller = current_caller()
         return render_listed(*await self._transfers.page(parse_list_transfers(request), caller), caller)
+
+    async def CreateScheduledTransfer(
+        self, request: CreateScheduledTransferRequest, context: Context
+    ) -> CreateScheduledTransferResponse:
+        new = parse_create_schedule(request, current_caller(), current_idempotency_key(), self._reference)
+        return render_schedule_created(*await self._schedules.create(new))
+
+    async def GetScheduledTransfer(
+        self, request: GetScheduledTransferRequest, context: Context
+    ) -> GetScheduledTransferResponse:
+        row = await self._schedules.get(parse_schedule_id(request.scheduled_transfer_id), current_caller())
+        return GetScheduledTransferResponse(scheduled_transfer=render_schedule(row))
+
+    async def ListScheduledTransfers(
+        self, request: ListScheduledTransfersRequest, context: Context
+    ) -> ListScheduledTransfersResponse:
+        return render_schedules(*await self._schedules.page(parse_list_schedules(request), current_caller()))
+
+    async def CancelScheduledTransfer(
+        self, request: CancelScheduledTransferRequest, context: Context
+    ) -> CancelScheduledTransferResponse:
+        row = await self._schedules.cancel(parse_schedule_id(request.scheduled_transfer_id), current_caller())
+        return CancelScheduledTransferResponse(scheduled_transfer=render_schedule(row))

@@ -13,7 +13,7 @@ from tests.db.migrations import superuser_url
 
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
-HOLD, CAPTURED = UUID(int=15), UUID(int=16)
+HOLD, CAPTURED, SCHEDULE = UUID(int=15), UUID(int=16), UUID(int=17)
 LIMIT = 4 * 10**18
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -93,6 +93,29 @@ GOOD: dict[str, dict[str, Any]] = {
         "update_time": NOW,
     },
     "reversed_totals": {"transfer_id": TRANSFER, "amount_minor": 1},
+    "scheduled_transfers": {
+        "id": SCHEDULE,
+        "creator_user_id": ALICE,
+        "source_account_id": SOURCE,
+        "destination_account_id": DESTINATION,
+        "amount_minor": 10**17,
+        "currency_code": "USD",
+        "description": "",
+        "execute_time": NOW,
+        "state": "SCHEDULED",
+        "create_time": NOW,
+        "update_time": NOW,
+    },
+    "ledger_blocks": {
+        "number": 1,
+        "first_position": 1,
+        "last_position": 1,
+        "entry_count": 2,
+        "transfer_ids": [TRANSFER],
+        "digests": bytes(32),
+        "previous_hash": bytes(32),
+        "hash": bytes(32),
+    },
     "requests": {
         "user_id": ALICE,
         "request_id": UUID(int=14),
@@ -224,6 +247,33 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("reversed_totals", {}, "reversed_totals_pkey"),
     ("reversed_totals", {"transfer_id": ABSENT}, "reversed_totals_transfer_id_fkey"),
     ("reversed_totals", {"amount_minor": 0}, "reversed_totals_amount_minor_positive"),
+    ("scheduled_transfers", {}, "scheduled_transfers_pkey"),
+    *(
+        ("scheduled_transfers", {"id": ABSENT, column: ABSENT}, f"scheduled_transfers_{column}_fkey")
+        for column in ("source_account_id", "destination_account_id")
+    ),
+    (
+        "scheduled_transfers",
+        {"id": ABSENT, "state": "POSTED", "transfer_id": ABSENT},
+        "scheduled_transfers_transfer_id_fkey",
+    ),
+    (
+        "scheduled_transfers",
+        {"id": ABSENT, "destination_account_id": SOURCE},
+        "scheduled_transfers_accounts_differ",
+    ),
+    *(
+        ("scheduled_transfers", {"id": ABSENT, "amount_minor": amount}, "scheduled_transfers_amount_minor_range")
+        for amount in (0, 10**17 + 1)
+    ),
+    ("scheduled_transfers", {"id": ABSENT, "state": "LOST"}, "scheduled_transfers_state_known"),
+    ("scheduled_transfers", {"id": ABSENT, "state": "POSTED"}, "scheduled_transfers_posted_with_transfer"),
+    ("scheduled_transfers", {"id": ABSENT, "state": "FAILED"}, "scheduled_transfers_failed_with_reason"),
+    ("ledger_blocks", {}, "ledger_blocks_pkey"),
+    ("ledger_blocks", {"number": 0}, "ledger_blocks_number_positive"),
+    ("ledger_blocks", {"number": 2, "last_position": 0}, "ledger_blocks_positions_ordered"),
+    ("ledger_blocks", {"number": 2, "hash": bytes(31)}, "ledger_blocks_hash_length"),
+    ("ledger_blocks", {"number": 2, "digests": bytes(31)}, "ledger_blocks_digests_length"),
     ("requests", {"result_id": ABSENT}, "requests_pkey"),
     ("events", {}, "events_position_key"),
     ("events", {"position": 0}, "events_position_positive"),

@@ -72,30 +72,43 @@ INSERT INTO accounts (id, owner_user_id, currency_code)
 SELECT md5('a' || n)::uuid, md5('u' || n % 50000)::uuid, 'USD' FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO transfers (
     id, kind, source_account_id, destination_account_id, amount_minor, currency_code, initiator_user_id,
-    request_id, description, reference, source_sequence, destination_sequence, create_time
+    request_id, description, reference, metadata, source_sequence, destination_sequence, create_time
 )
 SELECT
     md5('t' || n)::uuid, CASE WHEN n % 10 = 0 THEN 'DEPOSIT' ELSE 'TRANSFER' END,
     md5('a' || n % 1000)::uuid, md5('a' || 1000 + n % 1000)::uuid, 1, 'USD', md5('u' || n % 1000)::uuid,
     md5('r' || n)::uuid, 'rent', CASE WHEN n % 5 = 0 THEN 'reference ' || n END,
+    CASE WHEN n % 10 = 0 THEN jsonb_build_object('colour', 'shade ' || n % 500) END,
     1 + n / 1000, 1 + n / 1000, '2026-01-01'::timestamptz + n * interval '1 s'
 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO entries (account_id, sequence, transfer_id, amount_minor, balance_after_minor, create_time)
 SELECT source_account_id, source_sequence, id, -1, 0, create_time FROM transfers
 UNION ALL
 SELECT destination_account_id, destination_sequence, id, 1, 0, create_time FROM transfers;
+INSERT INTO reversed_totals (transfer_id, amount_minor) SELECT id, 1 FROM transfers;
 INSERT INTO holds (
     id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state,
     captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time
 )
 SELECT
     md5('h' || n)::uuid, md5('a' || n % 1000)::uuid, md5('a' || 1000 + n % 1000)::uuid, 1, 'USD',
-    md5('u' || n % 1000)::uuid, CASE WHEN n % 50 = 0 THEN 'PENDING' ELSE 'CAPTURED' END,
-    CASE WHEN n % 50 = 0 THEN 0 ELSE 1 END, CASE WHEN n % 50 <> 0 THEN md5('t' || n)::uuid END,
-    now() + (n - {ROWS} / 2) * interval '1 s', now(), now()
+    md5('u' || n % 1000)::uuid, CASE WHEN n % 100 = 0 THEN 'PENDING' WHEN n % 2 = 0 THEN 'VOIDED' ELSE 'EXPIRED' END,
+    0, NULL, now() + (n - {ROWS}) * interval '1 s', now(), now()
 FROM generate_series(1, {ROWS}) AS n;
-INSERT INTO reversed_totals (transfer_id, amount_minor)
-SELECT md5('t' || n)::uuid, 1 FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO scheduled_transfers (
+    id, creator_user_id, source_account_id, destination_account_id, amount_minor, currency_code, description,
+    execute_time, state, create_time, update_time
+)
+SELECT
+    md5('p' || n)::uuid, md5('u' || n % 1000)::uuid, md5('a' || n % 1000)::uuid, md5('a' || 1000 + n % 1000)::uuid,
+    1, 'USD', 'rent', now() + (n - {ROWS} + 100) * interval '1 s',
+    CASE WHEN n % 100 = 0 THEN 'SCHEDULED' ELSE 'CANCELED' END, now(), now()
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO ledger_blocks (
+    number, first_position, last_position, entry_count, transfer_ids, digests, previous_hash, hash
+)
+SELECT n, n * 10, n * 10 + 9, 2, ARRAY[md5('t' || n)::uuid], sha256(''), sha256(''), sha256('')
+FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO requests (user_id, request_id, rpc, fingerprint, result_id)
 SELECT initiator_user_id, request_id, 'bank.v1.TransferService/CreateTransfer', '\\x00', id FROM transfers;
 INSERT INTO events (position, type, subject_id, user_id)

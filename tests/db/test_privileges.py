@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import CloneDatabase, Database, PostgresServer
 from tests.db.migrations import run, superuser_url
 
-APPEND_ONLY = ("transfers", "entries", "requests")
+APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks")
 TABLES = (
     *APPEND_ONLY,
     "accounts",
@@ -19,6 +19,7 @@ TABLES = (
     "outbox",
     "refresh_tokens",
     "reversed_totals",
+    "scheduled_transfers",
     "schema_migrations",
     "sessions",
     "users",
@@ -43,6 +44,7 @@ UPDATABLE = {
     "outbox": {"enqueue_time", "done_time", "dead_time", "last_error"},
     "refresh_tokens": {"use_time", "successor_ciphertext"},
     "reversed_totals": {"amount_minor"},
+    "scheduled_transfers": {"state", "transfer_id", "failure_reason", "update_time"},
     "sessions": {"last_refresh_time", "idle_expire_time", "revoke_time"},
     "users": {"password_hash", "full_name", "email", "email_verified", "roles", "disabled", "update_time"},
 }
@@ -80,7 +82,13 @@ class TestApplicationRole:
         ids=lambda statement: " ".join(statement.split()[:1]),
     )
     async def test_books_are_append_only(self, migrated: Database, table: str, statement: str) -> None:
-        column = {"transfers": "amount_minor", "entries": "amount_minor", "requests": "result_id"}[table]
+        columns = {
+            "transfers": "amount_minor",
+            "entries": "amount_minor",
+            "requests": "result_id",
+            "ledger_blocks": "hash",
+        }
+        column = columns[table]
         assert await refused(migrated, statement.format(table, column=column))
 
     @pytest.mark.parametrize("table", TABLES)

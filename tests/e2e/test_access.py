@@ -80,8 +80,11 @@ class TestAccessToken:
         for rpc, method in METHODS.items():
             names = {field.name for field in method.input_type.fields}
             fields: dict[str, Any] = dict.fromkeys(
-                names & {"user_id", "account_id", "transfer_id", "session_id"}, ABSENT
+                names & {"user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"},
+                ABSENT,
             )
+            if rpc == "UpdateAccount":
+                fields = {"account": {"id": ABSENT}}
             if rpc == "UpdateUser":
                 fields = {"user": {"id": ABSENT}}
             answer = await bank.both(rpc, fields)

@@ -57,7 +57,7 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
     async with running_ledger(database.app_url) as ledger:
         bank = Bank(database.app_url, database, reads, ledger)
         await bank.reference.load(reads)
-        server, _ = _build(settings, keys, reads, ledger, Batches(pool), bank.reference, passwords)
+        server, _ = _build(settings, keys, reads, reads, ledger, Batches(pool), bank.reference, passwords)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

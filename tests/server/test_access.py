@@ -13,6 +13,7 @@ PUBLIC = Access(public=True)
 SIGNED_IN = Access()
 BY_LEDGER = Access(checked_by_ledger=True)
 BATCH = Access(checked_by_ledger=True, request_bytes_max=2 * 1024 * 1024)
+BANKER = Access(roles=frozenset({Role.BANKER}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
 WHOLE_LEDGER = Access(roles=frozenset({Role.ADMIN}), deadline_s=300)
@@ -44,11 +45,22 @@ EXPECTED = {
         "DepositFunds": BY_LEDGER,
         "WithdrawFunds": BY_LEDGER,
         "ListEntries": SIGNED_IN,
+        "UpdateAccount": SIGNED_IN,
+        "FreezeAccount": BANKER,
+        "UnfreezeAccount": BANKER,
+        "CloseAccount": SIGNED_IN,
+        "GetBalance": SIGNED_IN,
+        "GetStatement": SIGNED_IN,
+        "ExportStatement": Access(deadline_s=300),
     },
     "TransferService": {
         "CreateTransfer": BY_LEDGER,
         "BatchCreateTransfers": BATCH,
         "ReverseTransfer": BY_LEDGER,
+        "CreateScheduledTransfer": BY_LEDGER,
+        "GetScheduledTransfer": SIGNED_IN,
+        "ListScheduledTransfers": SIGNED_IN,
+        "CancelScheduledTransfer": SIGNED_IN,
         "GetTransfer": SIGNED_IN,
         "ListTransfers": SIGNED_IN,
     },
@@ -61,6 +73,7 @@ EXPECTED = {
     },
     "LedgerService": {
         "VerifyLedger": WHOLE_LEDGER,
+        "GetTrialBalance": ADMIN,
         "ListCurrencies": PUBLIC,
     },
 }

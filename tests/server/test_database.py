@@ -257,3 +257,17 @@ class TestAsBankError:
     )
     def test_everything_else_is_a_defect(self, error: Exception) -> None:
         assert as_bank_error(error) is None
+
+
+class TestStatementLimit:
+    async def test_statement_is_cut_off_by_the_server(self, database: MigratedDatabase) -> None:
+        pool = await open_pool(database.app_url, size=1, statement_timeout_s=0.2)
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await pool.execute("SELECT pg_sleep(5)")
+        await pool.close()
+
+    async def test_longer_limit_is_not_cut_off_by_the_client(self, database: MigratedDatabase) -> None:
+        pool = await open_pool(database.app_url, size=1, statement_timeout_s=STATEMENT_TIMEOUT_S + 5)
+        # Beyond what both sides allow a statement of an ordinary call.
+        await pool.execute("SELECT pg_sleep($1)", STATEMENT_TIMEOUT_S + 1.5)
+        await pool.close()

@@ -184,6 +184,9 @@ class ServiceMachine(RuleBasedStateMachine):
                     entry[1],
                     entry[3],
                 )
+            await connection.execute(
+                "INSERT INTO events (type, subject_id) VALUES ('transfer.posted', $1)", transfer_id
+            )
 
     def request_id(self, user: str, key: str) -> str:
         return self.request_ids.setdefault(f"{user} {key}", str(uuid4()))

@@ -159,4 +159,4 @@ class TestAnswerContent:
 
     def test_http_body_is_bare_bytes_even_in_a_stream(self) -> None:
         method = MethodDescriptorProto(output_type=".google.api.HttpBody", server_streaming=True)
-        assert answer_content(ONE_EVENT, method) == {"*/*": {"schema": {"type": "string"}}}
+        assert answer_content(ONE_EVENT, method) == {"text/csv": {"schema": {"type": "string"}}}

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from bank.v1 import account_service_pb2 as bank_dot_v1_dot_account__service__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +27,8 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """AccountService opens accounts, pays in and out at the counter and lists what was booked.
+    """AccountService opens, changes and closes accounts, pays in and out at the counter and tells what
+    was booked.
     """
 
     def __init__(self, channel):
@@ -50,6 +52,26 @@ class AccountServiceStub:
                 request_serializer=bank_dot_v1_dot_account__service__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_account__service__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.UpdateAccount = channel.unary_unary(
+                '/bank.v1.AccountService/UpdateAccount',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.UpdateAccountRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.UpdateAccountResponse.FromString,
+                _registered_method=True)
+        self.FreezeAccount = channel.unary_unary(
+                '/bank.v1.AccountService/FreezeAccount',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.FreezeAccountRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.FreezeAccountResponse.FromString,
+                _registered_method=True)
+        self.UnfreezeAccount = channel.unary_unary(
+                '/bank.v1.AccountService/UnfreezeAccount',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.UnfreezeAccountRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.UnfreezeAccountResponse.FromString,
+                _registered_method=True)
+        self.CloseAccount = channel.unary_unary(
+                '/bank.v1.AccountService/CloseAccount',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.CloseAccountRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.CloseAccountResponse.FromString,
+                _registered_method=True)
         self.DepositFunds = channel.unary_unary(
                 '/bank.v1.AccountService/DepositFunds',
                 request_serializer=bank_dot_v1_dot_account__service__pb2.DepositFundsRequest.SerializeToString,
@@ -65,10 +87,26 @@ class AccountServiceStub:
                 request_serializer=bank_dot_v1_dot_account__service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_account__service__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/bank.v1.AccountService/GetBalance',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.GetBalanceRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.GetBalanceResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/bank.v1.AccountService/GetStatement',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.ExportStatement = channel.unary_stream(
+                '/bank.v1.AccountService/ExportStatement',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
-    """AccountService opens accounts, pays in and out at the counter and lists what was booked.
+    """AccountService opens, changes and closes accounts, pays in and out at the counter and tells what
+    was booked.
     """
 
     def CreateAccount(self, request, context):
@@ -95,6 +133,54 @@ class AccountServiceServicer:
         """Lists accounts, newest first: the caller's own, or for bankers and admins everyone's.
 
         Errors: INVALID_ARGUMENT INVALID_REQUEST, INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAccount(self, request, context):
+        """Changes the settings that `update_mask` names: `display_name` and `metadata` are the owner's,
+        `overdraft_limit_minor` is a banker's and not on their own account, so one call changes
+        either. A call that changes nothing leaves the version as it is.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND,
+        UNAUTHENTICATED SESSION_REVOKED, PERMISSION_DENIED PERMISSION_DENIED, FAILED_PRECONDITION
+        ACCOUNT_CLOSED, ABORTED STALE_VERSION, FAILED_PRECONDITION OVERDRAFT_IN_USE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezeAccount(self, request, context):
+        """Stops debits, holds and captures; credits go on. Once it has returned, no later debit of the
+        account is booked. Bankers only, and not on their own account. A frozen account stays frozen.
+
+        Errors, in check order: PERMISSION_DENIED PERMISSION_DENIED, INVALID_ARGUMENT
+        INVALID_REQUEST, NOT_FOUND NOT_FOUND, UNAUTHENTICATED SESSION_REVOKED, PERMISSION_DENIED
+        PERMISSION_DENIED on the caller's own account, FAILED_PRECONDITION ACCOUNT_CLOSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnfreezeAccount(self, request, context):
+        """Lets debits happen again. Bankers only, and not on their own account. An open account stays
+        open.
+
+        Errors, in check order: those of FreezeAccount.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseAccount(self, request, context):
+        """Closes an empty account for ever: nothing is booked on it any more. Its owner and bankers. A
+        closed account stays closed. Empty means: posted balance zero, no pending hold on either side
+        and no scheduled transfer; holds whose time has run out do not count.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND,
+        UNAUTHENTICATED SESSION_REVOKED, PERMISSION_DENIED PERMISSION_DENIED for admins,
+        FAILED_PRECONDITION ACCOUNT_NOT_EMPTY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +219,41 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBalance(self, request, context):
+        """Reads the balance as it is, or as it was at an instant. Its owner, bankers and admins.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Reads what was booked in a range of time, oldest first, between the balance before and the
+        balance after. All pages of one statement tell of the same entries, whatever is booked
+        meanwhile. Its owner, bankers and admins.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND,
+        INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportStatement(self, request, context):
+        """Writes a statement as CSV (RFC 4180, UTF-8), a stream of pieces to be put together. The columns
+        are row, time, sequence, transfer_id, kind, description, amount_minor, balance_after_minor and
+        currency_code. The first row is OPENING, then one ENTRY for each entry, oldest first, and the
+        last row is CLOSING. A statement without its CLOSING row is incomplete: the call failed on the
+        way, which plain HTTP cannot tell once the first piece was sent. A description that a
+        spreadsheet would take for a formula begins with an apostrophe. Its owner, bankers and admins.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +272,26 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=bank_dot_v1_dot_account__service__pb2.ListAccountsRequest.FromString,
                     response_serializer=bank_dot_v1_dot_account__service__pb2.ListAccountsResponse.SerializeToString,
             ),
+            'UpdateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAccount,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.UpdateAccountRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.UpdateAccountResponse.SerializeToString,
+            ),
+            'FreezeAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeAccount,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.FreezeAccountRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.FreezeAccountResponse.SerializeToString,
+            ),
+            'UnfreezeAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnfreezeAccount,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.UnfreezeAccountRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.UnfreezeAccountResponse.SerializeToString,
+            ),
+            'CloseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseAccount,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.CloseAccountRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.CloseAccountResponse.SerializeToString,
+            ),
             'DepositFunds': grpc.unary_unary_rpc_method_handler(
                     servicer.DepositFunds,
                     request_deserializer=bank_dot_v1_dot_account__service__pb2.DepositFundsRequest.FromString,
@@ -166,6 +307,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=bank_dot_v1_dot_account__service__pb2.ListEntriesRequest.FromString,
                     response_serializer=bank_dot_v1_dot_account__service__pb2.ListEntriesResponse.SerializeToString,
             ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.GetBalanceRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ExportStatement': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportStatement,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'bank.v1.AccountService', rpc_method_handlers)
@@ -175,7 +331,8 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """AccountService opens accounts, pays in and out at the counter and lists what was booked.
+    """AccountService opens, changes and closes accounts, pays in and out at the counter and tells what
+    was booked.
     """
 
     @staticmethod
@@ -260,6 +417,114 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/UpdateAccount',
+            bank_dot_v1_dot_account__service__pb2.UpdateAccountRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.UpdateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/FreezeAccount',
+            bank_dot_v1_dot_account__service__pb2.FreezeAccountRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.FreezeAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnfreezeAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/UnfreezeAccount',
+            bank_dot_v1_dot_account__service__pb2.UnfreezeAccountRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.UnfreezeAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/CloseAccount',
+            bank_dot_v1_dot_account__service__pb2.CloseAccountRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.CloseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DepositFunds(request,
             target,
             options=(),
@@ -330,6 +595,87 @@ class AccountService:
             '/bank.v1.AccountService/ListEntries',
             bank_dot_v1_dot_account__service__pb2.ListEntriesRequest.SerializeToString,
             bank_dot_v1_dot_account__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/GetBalance',
+            bank_dot_v1_dot_account__service__pb2.GetBalanceRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/GetStatement',
+            bank_dot_v1_dot_account__service__pb2.GetStatementRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bank.v1.AccountService/ExportStatement',
+            bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/v1/ledger_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"h\n\x10LedgerDifference\x12!\n\x04rule\x18\x01 \x01(\x0e\x32\x13.bank.v1.LedgerRule\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\x03\"J\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x15\n\x13VerifyLedgerRequest\"\xd1\x01\n\x14VerifyLedgerResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12.\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x19.bank.v1.LedgerDifference\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x16\n\x0etransfer_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListCurrenciesRequest\"?\n\x16ListCurrenciesResponse\x12%\n\ncurrencies\x18\x01 \x03(\x0b\x32\x11.bank.v1.Currency*\x92\x02\n\nLedgerRule\x12\x1b\n\x17LEDGER_RULE_UNSPECIFIED\x10\x00\x12\x18\n\x14LEDGER_RULE_ZERO_SUM\x10\x01\x12\x17\n\x13LEDGER_RULE_BALANCE\x10\x02\x12\x1d\n\x19LEDGER_RULE_BALANCE_CHAIN\x10\x03\x12\x18\n\x14LEDGER_RULE_SEQUENCE\x10\x04\x12\x1b\n\x17LEDGER_RULE_TWO_ENTRIES\x10\x05\x12\x15\n\x11LEDGER_RULE_LIMIT\x10\x06\x12\x14\n\x10LEDGER_RULE_HELD\x10\x07\x12\x17\n\x13LEDGER_RULE_CAPTURE\x10\x08\x12\x18\n\x14LEDGER_RULE_REVERSAL\x10\t2\xe5\x01\n\rLedgerService\x12i\n\x0cVerifyLedger\x12\x1c.bank.v1.VerifyLedgerRequest\x1a\x1d.bank.v1.VerifyLedgerResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:verify:\x01*\x12i\n\x0eListCurrencies\x12\x1e.bank.v1.ListCurrenciesRequest\x1a\x1f.bank.v1.ListCurrenciesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currenciesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/v1/ledger_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x10LedgerDifference\x12!\n\x04rule\x18\x01 \x01(\x0e\x32\x13.bank.v1.LedgerRule\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"J\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\nLedgerHead\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x13\n\x0b\x62lock_count\x18\x03 \x01(\x03\"Q\n\x13VerifyLedgerRequest\x12\x1e\n\x16\x65xpected_head_position\x18\x01 \x01(\x03\x12\x1a\n\x12\x65xpected_head_hash\x18\x02 \x01(\t\"\xf4\x01\n\x14VerifyLedgerResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12.\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x19.bank.v1.LedgerDifference\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x16\n\x0etransfer_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04head\x18\x07 \x01(\x0b\x32\x13.bank.v1.LedgerHead\"\xb0\x01\n\x0f\x43urrencyBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x1d\n\x15\x63ustomer_posted_minor\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61sh_posted_minor\x18\x03 \x01(\x03\x12\x18\n\x10\x64ifference_minor\x18\x04 \x01(\x03\x12\x12\n\nheld_minor\x18\x05 \x01(\x03\x12\x1e\n\x16\x63ustomer_account_count\x18\x06 \x01(\x03\"\x18\n\x16GetTrialBalanceRequest\"x\n\x17GetTrialBalanceResponse\x12*\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.bank.v1.CurrencyBalance\x12\x31\n\rsnapshot_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListCurrenciesRequest\"?\n\x16ListCurrenciesResponse\x12%\n\ncurrencies\x18\x01 \x03(\x0b\x32\x11.bank.v1.Currency*\xa9\x02\n\nLedgerRule\x12\x1b\n\x17LEDGER_RULE_UNSPECIFIED\x10\x00\x12\x18\n\x14LEDGER_RULE_ZERO_SUM\x10\x01\x12\x17\n\x13LEDGER_RULE_BALANCE\x10\x02\x12\x1d\n\x19LEDGER_RULE_BALANCE_CHAIN\x10\x03\x12\x18\n\x14LEDGER_RULE_SEQUENCE\x10\x04\x12\x1b\n\x17LEDGER_RULE_TWO_ENTRIES\x10\x05\x12\x15\n\x11LEDGER_RULE_LIMIT\x10\x06\x12\x14\n\x10LEDGER_RULE_HELD\x10\x07\x12\x17\n\x13LEDGER_RULE_CAPTURE\x10\x08\x12\x18\n\x14LEDGER_RULE_REVERSAL\x10\t\x12\x15\n\x11LEDGER_RULE_CHAIN\x10\n2\xdc\x02\n\rLedgerService\x12i\n\x0cVerifyLedger\x12\x1c.bank.v1.VerifyLedgerRequest\x1a\x1d.bank.v1.VerifyLedgerResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:verify:\x01*\x12u\n\x0fGetTrialBalance\x12\x1f.bank.v1.GetTrialBalanceRequest\x1a .bank.v1.GetTrialBalanceResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ledger/trialBalance\x12i\n\x0eListCurrencies\x12\x1e.bank.v1.ListCurrenciesRequest\x1a\x1f.bank.v1.ListCurrenciesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currenciesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/ledger:verify:\001*'
+  _globals['_LEDGERSERVICE'].methods_by_name['GetTrialBalance']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['GetTrialBalance']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/ledger/trialBalance'
   _globals['_LEDGERSERVICE'].methods_by_name['ListCurrencies']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['ListCurrencies']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/currencies'
-  _globals['_LEDGERRULE']._serialized_start=612
-  _globals['_LEDGERRULE']._serialized_end=886
+  _globals['_LEDGERRULE']._serialized_start=1117
+  _globals['_LEDGERRULE']._serialized_end=1414
   _globals['_LEDGERDIFFERENCE']._serialized_start=104
-  _globals['_LEDGERDIFFERENCE']._serialized_end=208
-  _globals['_CURRENCY']._serialized_start=210
-  _globals['_CURRENCY']._serialized_end=284
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=286
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=307
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=310
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=519
-  _globals['_LISTCURRENCIESREQUEST']._serialized_start=521
-  _globals['_LISTCURRENCIESREQUEST']._serialized_end=544
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=546
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=609
-  _globals['_LEDGERSERVICE']._serialized_start=889
-  _globals['_LEDGERSERVICE']._serialized_end=1118
+  _globals['_LEDGERDIFFERENCE']._serialized_end=224
+  _globals['_CURRENCY']._serialized_start=226
+  _globals['_CURRENCY']._serialized_end=300
+  _globals['_LEDGERHEAD']._serialized_start=302
+  _globals['_LEDGERHEAD']._serialized_end=367
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=369
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=450
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=453
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=697
+  _globals['_CURRENCYBALANCE']._serialized_start=700
+  _globals['_CURRENCYBALANCE']._serialized_end=876
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=878
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=902
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=904
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=1024
+  _globals['_LISTCURRENCIESREQUEST']._serialized_start=1026
+  _globals['_LISTCURRENCIESREQUEST']._serialized_end=1049
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=1051
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=1114
+  _globals['_LEDGERSERVICE']._serialized_start=1417
+  _globals['_LEDGERSERVICE']._serialized_end=1765
 # @@protoc_insertion_point(module_scope)

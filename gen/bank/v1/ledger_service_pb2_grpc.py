@@ -40,6 +40,11 @@ class LedgerServiceStub:
                 request_serializer=bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerResponse.FromString,
                 _registered_method=True)
+        self.GetTrialBalance = channel.unary_unary(
+                '/bank.v1.LedgerService/GetTrialBalance',
+                request_serializer=bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.FromString,
+                _registered_method=True)
         self.ListCurrencies = channel.unary_unary(
                 '/bank.v1.LedgerService/ListCurrencies',
                 request_serializer=bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesRequest.SerializeToString,
@@ -52,7 +57,18 @@ class LedgerServiceServicer:
     """
 
     def VerifyLedger(self, request, context):
-        """Checks the whole ledger within one snapshot. Admins only.
+        """Checks the whole ledger within one snapshot, and against the hash chain over what was posted.
+        Admins only.
+
+        Errors: PERMISSION_DENIED PERMISSION_DENIED, INVALID_ARGUMENT INVALID_REQUEST for half an
+        expected head, UNAVAILABLE DATABASE_UNAVAILABLE while too many such calls are under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrialBalance(self, request, context):
+        """Sums what all accounts have, by currency, within one snapshot. Admins only.
 
         Errors: PERMISSION_DENIED PERMISSION_DENIED.
         """
@@ -74,6 +90,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.VerifyLedger,
                     request_deserializer=bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerRequest.FromString,
                     response_serializer=bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerResponse.SerializeToString,
+            ),
+            'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrialBalance,
+                    request_deserializer=bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.SerializeToString,
             ),
             'ListCurrencies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCurrencies,
@@ -109,6 +130,33 @@ class LedgerService:
             '/bank.v1.LedgerService/VerifyLedger',
             bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerRequest.SerializeToString,
             bank_dot_v1_dot_ledger__service__pb2.VerifyLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrialBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.LedgerService/GetTrialBalance',
+            bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceRequest.SerializeToString,
+            bank_dot_v1_dot_ledger__service__pb2.GetTrialBalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,14 @@ class BatchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BATCH_MODE_UNSPECIFIED: _ClassVar[BatchMode]
     BATCH_MODE_ATOMIC: _ClassVar[BatchMode]
     BATCH_MODE_INDEPENDENT: _ClassVar[BatchMode]
+
+class ScheduledTransferState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCHEDULED_TRANSFER_STATE_UNSPECIFIED: _ClassVar[ScheduledTransferState]
+    SCHEDULED_TRANSFER_STATE_SCHEDULED: _ClassVar[ScheduledTransferState]
+    SCHEDULED_TRANSFER_STATE_POSTED: _ClassVar[ScheduledTransferState]
+    SCHEDULED_TRANSFER_STATE_FAILED: _ClassVar[ScheduledTransferState]
+    SCHEDULED_TRANSFER_STATE_CANCELED: _ClassVar[ScheduledTransferState]
 TRANSFER_KIND_UNSPECIFIED: TransferKind
 TRANSFER_KIND_TRANSFER: TransferKind
 TRANSFER_KIND_DEPOSIT: TransferKind
@@ -36,6 +44,11 @@ TRANSFER_KIND_REVERSAL: TransferKind
 BATCH_MODE_UNSPECIFIED: BatchMode
 BATCH_MODE_ATOMIC: BatchMode
 BATCH_MODE_INDEPENDENT: BatchMode
+SCHEDULED_TRANSFER_STATE_UNSPECIFIED: ScheduledTransferState
+SCHEDULED_TRANSFER_STATE_SCHEDULED: ScheduledTransferState
+SCHEDULED_TRANSFER_STATE_POSTED: ScheduledTransferState
+SCHEDULED_TRANSFER_STATE_FAILED: ScheduledTransferState
+SCHEDULED_TRANSFER_STATE_CANCELED: ScheduledTransferState
 
 class Transfer(_message.Message):
     __slots__ = ("id", "request_id", "kind", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "description", "reference", "metadata", "reverses_transfer_id", "reversed_amount_minor", "hold_id", "order_id", "create_time")
@@ -194,7 +207,7 @@ class GetTransferResponse(_message.Message):
     def __init__(self, transfer: _Optional[_Union[Transfer, _Mapping]] = ...) -> None: ...
 
 class ListTransfersRequest(_message.Message):
-    __slots__ = ("account_id", "start_time", "end_time", "kind", "reference", "page_size", "page_token")
+    __slots__ = ("account_id", "start_time", "end_time", "kind", "reference", "page_size", "page_token", "metadata_key", "metadata_value")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +215,8 @@ class ListTransfersRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    METADATA_KEY_FIELD_NUMBER: _ClassVar[int]
+    METADATA_VALUE_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
@@ -209,7 +224,9 @@ class ListTransfersRequest(_message.Message):
     reference: str
     page_size: int
     page_token: str
-    def __init__(self, account_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[TransferKind, str]] = ..., reference: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    metadata_key: str
+    metadata_value: str
+    def __init__(self, account_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[TransferKind, str]] = ..., reference: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., metadata_key: _Optional[str] = ..., metadata_value: _Optional[str] = ...) -> None: ...
 
 class ListTransfersResponse(_message.Message):
     __slots__ = ("transfers", "next_page_token")
@@ -218,3 +235,105 @@ class ListTransfersResponse(_message.Message):
     transfers: _containers.RepeatedCompositeFieldContainer[Transfer]
     next_page_token: str
     def __init__(self, transfers: _Optional[_Iterable[_Union[Transfer, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ScheduledTransfer(_message.Message):
+    __slots__ = ("id", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "description", "reference", "execute_time", "state", "transfer_id", "failure_reason", "create_time", "update_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_MINOR_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    source_account_id: str
+    destination_account_id: str
+    amount_minor: int
+    currency_code: str
+    description: str
+    reference: str
+    execute_time: _timestamp_pb2.Timestamp
+    state: ScheduledTransferState
+    transfer_id: str
+    failure_reason: str
+    create_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., source_account_id: _Optional[str] = ..., destination_account_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., description: _Optional[str] = ..., reference: _Optional[str] = ..., execute_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[ScheduledTransferState, str]] = ..., transfer_id: _Optional[str] = ..., failure_reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateScheduledTransferRequest(_message.Message):
+    __slots__ = ("request_id", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "description", "reference", "execute_time")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_MINOR_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_TIME_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    source_account_id: str
+    destination_account_id: str
+    amount_minor: int
+    currency_code: str
+    description: str
+    reference: str
+    execute_time: _timestamp_pb2.Timestamp
+    def __init__(self, request_id: _Optional[str] = ..., source_account_id: _Optional[str] = ..., destination_account_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., description: _Optional[str] = ..., reference: _Optional[str] = ..., execute_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateScheduledTransferResponse(_message.Message):
+    __slots__ = ("scheduled_transfer", "replayed")
+    SCHEDULED_TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfer: ScheduledTransfer
+    replayed: bool
+    def __init__(self, scheduled_transfer: _Optional[_Union[ScheduledTransfer, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class GetScheduledTransferRequest(_message.Message):
+    __slots__ = ("scheduled_transfer_id",)
+    SCHEDULED_TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfer_id: str
+    def __init__(self, scheduled_transfer_id: _Optional[str] = ...) -> None: ...
+
+class GetScheduledTransferResponse(_message.Message):
+    __slots__ = ("scheduled_transfer",)
+    SCHEDULED_TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfer: ScheduledTransfer
+    def __init__(self, scheduled_transfer: _Optional[_Union[ScheduledTransfer, _Mapping]] = ...) -> None: ...
+
+class ListScheduledTransfersRequest(_message.Message):
+    __slots__ = ("account_id", "state", "page_size", "page_token")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    state: ScheduledTransferState
+    page_size: int
+    page_token: str
+    def __init__(self, account_id: _Optional[str] = ..., state: _Optional[_Union[ScheduledTransferState, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListScheduledTransfersResponse(_message.Message):
+    __slots__ = ("scheduled_transfers", "next_page_token")
+    SCHEDULED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfers: _containers.RepeatedCompositeFieldContainer[ScheduledTransfer]
+    next_page_token: str
+    def __init__(self, scheduled_transfers: _Optional[_Iterable[_Union[ScheduledTransfer, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CancelScheduledTransferRequest(_message.Message):
+    __slots__ = ("scheduled_transfer_id",)
+    SCHEDULED_TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfer_id: str
+    def __init__(self, scheduled_transfer_id: _Optional[str] = ...) -> None: ...
+
+class CancelScheduledTransferResponse(_message.Message):
+    __slots__ = ("scheduled_transfer",)
+    SCHEDULED_TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    scheduled_transfer: ScheduledTransfer
+    def __init__(self, scheduled_transfer: _Optional[_Union[ScheduledTransfer, _Mapping]] = ...) -> None: ...

@@ -60,6 +60,26 @@ class TransferServiceStub:
                 request_serializer=bank_dot_v1_dot_transfer__service__pb2.ListTransfersRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_transfer__service__pb2.ListTransfersResponse.FromString,
                 _registered_method=True)
+        self.CreateScheduledTransfer = channel.unary_unary(
+                '/bank.v1.TransferService/CreateScheduledTransfer',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferResponse.FromString,
+                _registered_method=True)
+        self.GetScheduledTransfer = channel.unary_unary(
+                '/bank.v1.TransferService/GetScheduledTransfer',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferResponse.FromString,
+                _registered_method=True)
+        self.ListScheduledTransfers = channel.unary_unary(
+                '/bank.v1.TransferService/ListScheduledTransfers',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersResponse.FromString,
+                _registered_method=True)
+        self.CancelScheduledTransfer = channel.unary_unary(
+                '/bank.v1.TransferService/CancelScheduledTransfer',
+                request_serializer=bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferResponse.FromString,
+                _registered_method=True)
 
 
 class TransferServiceServicer:
@@ -131,6 +151,55 @@ class TransferServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateScheduledTransfer(self, request, context):
+        """Schedules a transfer for later. It is executed once, soon after its time, by the rules of that
+        moment: a refusal then makes it FAILED with the reason, and it is not tried again. Of the
+        accounts, only that they exist, are open and have the currency is checked now; whether there
+        will be funds, and whether the reference is unused, is not.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, INVALID_ARGUMENT
+        UNKNOWN_CURRENCY, INVALID_ARGUMENT SAME_ACCOUNT, UNAUTHENTICATED SESSION_REVOKED,
+        FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND
+        NOT_FOUND, FAILED_PRECONDITION ACCOUNT_CLOSED, FAILED_PRECONDITION ACCOUNT_FROZEN,
+        FAILED_PRECONDITION CURRENCY_MISMATCH, INVALID_ARGUMENT INVALID_REQUEST for `execute_time`;
+        ABORTED CONTENTION and UNAVAILABLE at any time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScheduledTransfer(self, request, context):
+        """Reads one scheduled transfer. The owner of its source, bankers and admins.
+
+        Errors: NOT_FOUND NOT_FOUND, also for somebody else's scheduled transfer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScheduledTransfers(self, request, context):
+        """Lists scheduled transfers, newest first: those from the caller's accounts, or for bankers and
+        admins everyone's.
+
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND for an account that is not the
+        caller's, INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelScheduledTransfer(self, request, context):
+        """Cancels a scheduled transfer that is not due yet. The owner of its source. Canceling a
+        canceled one changes nothing and succeeds.
+
+        Errors, in check order: NOT_FOUND NOT_FOUND, PERMISSION_DENIED PERMISSION_DENIED for bankers
+        and admins, FAILED_PRECONDITION SCHEDULE_NOT_PENDING once it is due, posted or failed;
+        ABORTED CONTENTION while it is being executed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransferServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +227,26 @@ def add_TransferServiceServicer_to_server(servicer, server):
                     servicer.ListTransfers,
                     request_deserializer=bank_dot_v1_dot_transfer__service__pb2.ListTransfersRequest.FromString,
                     response_serializer=bank_dot_v1_dot_transfer__service__pb2.ListTransfersResponse.SerializeToString,
+            ),
+            'CreateScheduledTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateScheduledTransfer,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferResponse.SerializeToString,
+            ),
+            'GetScheduledTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScheduledTransfer,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferResponse.SerializeToString,
+            ),
+            'ListScheduledTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScheduledTransfers,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersResponse.SerializeToString,
+            ),
+            'CancelScheduledTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelScheduledTransfer,
+                    request_deserializer=bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -296,6 +385,114 @@ class TransferService:
             '/bank.v1.TransferService/ListTransfers',
             bank_dot_v1_dot_transfer__service__pb2.ListTransfersRequest.SerializeToString,
             bank_dot_v1_dot_transfer__service__pb2.ListTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateScheduledTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/CreateScheduledTransfer',
+            bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.CreateScheduledTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScheduledTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/GetScheduledTransfer',
+            bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.GetScheduledTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScheduledTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/ListScheduledTransfers',
+            bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.ListScheduledTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelScheduledTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.TransferService/CancelScheduledTransfer',
+            bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferRequest.SerializeToString,
+            bank_dot_v1_dot_transfer__service__pb2.CancelScheduledTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

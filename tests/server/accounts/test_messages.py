@@ -12,9 +12,9 @@ from bankdb.accounts import GetAccountRow
 from bankdb.models import Entry
 
 from server.accounts.messages import (
+    parse_account_id,
     parse_create_account,
     parse_deposit,
-    parse_get_account,
     parse_list_accounts,
     parse_list_entries,
     parse_withdrawal,
@@ -103,10 +103,10 @@ class TestParseCreateAccount:
 class TestParseIds:
     @pytest.mark.parametrize("value", ["", "me", "1", f"{ACCOUNT} "])
     def test_account_id_that_is_no_uuid_is_refused(self, value: str) -> None:
-        assert fields(lambda: parse_get_account(pb.GetAccountRequest(account_id=value))) == ["account_id"]
+        assert fields(lambda: parse_account_id(pb.GetAccountRequest(account_id=value))) == ["account_id"]
 
     def test_account_id_is_parsed(self) -> None:
-        assert parse_get_account(pb.GetAccountRequest(account_id=str(ACCOUNT).upper())) == ACCOUNT
+        assert parse_account_id(pb.GetAccountRequest(account_id=str(ACCOUNT).upper())) == ACCOUNT
 
 
 class TestParseLists:

@@ -6,14 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.errors import (
-    AlreadyReversed,
-    Forbidden,
-    InsufficientFunds,
-    NotFound,
-    NotReversible,
-    ReversalExceedsTransfer,
-)
+from server.errors import Forbidden, InsufficientFunds, NotFound
+from server.ledger.errors import AlreadyReversed, NotReversible, ReversalExceedsTransfer
 from server.ledger.movements import UNRESOLVED, Kind, Movement, Posted, Replay
 from tests.server.conftest import Bank, Person, movement, running_ledger
 

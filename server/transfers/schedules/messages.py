@@ -1,0 +1,126 @@
+"""Scheduled transfers between the wire and the service: requests to commands, rows to messages."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from bank.v1.transfer_service_pb2 import (
+    CreateScheduledTransferRequest,
+    CreateScheduledTransferResponse,
+    ListScheduledTransfersRequest,
+    ListScheduledTransfersResponse,
+    ScheduledTransferState,
+)
+from bank.v1.transfer_service_pb2 import ScheduledTransfer as ScheduledTransferMessage
+from bankdb.models import ScheduledTransfer
+
+from server.caller import Caller
+from server.errors import SameAccount
+from server.ledger.movements import Kind, Movement, fingerprint_of
+from server.reference_data import ReferenceData
+from server.timestamps import EARLIEST, to_proto
+from server.transfers.schedules.operations import NewSchedule, ScheduleFilter
+from server.violations import DESCRIPTION_LENGTH_MAX, REFERENCE_LENGTH_MAX, Violations
+
+CREATE_SCHEDULED_TRANSFER = "bank.v1.TransferService/CreateScheduledTransfer"
+
+
+def parse_create_schedule(
+    request: CreateScheduledTransferRequest, caller: Caller, idempotency_key: str, reference_data: ReferenceData
+) -> NewSchedule:
+    """Check all fields.
+
+    Raises:
+        InvalidRequest: With every violation.
+        UnknownCurrency: Nothing else is wrong.
+        SameAccount: Nothing else is wrong.
+    """
+    check = Violations()
+    request_id = check.request_id(request.request_id, idempotency_key)
+    source_id = check.uuid("source_account_id", request.source_account_id)
+    destination_id = check.uuid("destination_account_id", request.destination_account_id)
+    amount_minor = check.amount("amount_minor", request.amount_minor)
+    currency_code = check.currency("currency_code", request.currency_code, reference_data.currencies)
+    description = check.text("description", request.description, longest=DESCRIPTION_LENGTH_MAX)
+    reference = check.text("reference", request.reference, longest=REFERENCE_LENGTH_MAX) or None
+    execute_time = EARLIEST
+    if request.HasField("execute_time"):
+        execute_time = check.time("execute_time", request.execute_time)
+    else:
+        check.add("execute_time", "must say when the transfer shall be made")
+    check.raise_if_any()
+    if source_id == destination_id:
+        raise SameAccount
+    movement = Movement(
+        kind=Kind.TRANSFER,
+        user_id=caller.user_id,
+        session_id=caller.session_id,
+        request_id=request_id,
+        rpc=CREATE_SCHEDULED_TRANSFER,
+        fingerprint=fingerprint_of(
+            source_id, destination_id, amount_minor, currency_code, description, reference, execute_time
+        ),
+        source_id=source_id,
+        destination_id=destination_id,
+        amount_minor=amount_minor,
+        currency_code=currency_code,
+        description=description,
+        reference=reference,
+    )
+    return NewSchedule(movement, execute_time)
+
+
+def parse_schedule_id(value: str) -> UUID:
+    """The id asked for.
+
+    Raises:
+        InvalidRequest: It is no UUID.
+    """
+    check = Violations()
+    scheduled_transfer_id = check.uuid("scheduled_transfer_id", value)
+    check.raise_if_any()
+    return scheduled_transfer_id
+
+
+def parse_list_schedules(request: ListScheduledTransfersRequest) -> ScheduleFilter:
+    """Check all filters.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    account_id = check.uuid("account_id", request.account_id) if request.account_id else None
+    state = check.enum("state", request.state, ScheduledTransferState.items(), "SCHEDULED_TRANSFER_STATE_")
+    page_size = check.page_size(request.page_size)
+    check.raise_if_any()
+    return ScheduleFilter(account_id, state, page_size, request.page_token)
+
+
+def render_schedule(row: ScheduledTransfer) -> ScheduledTransferMessage:
+    """A scheduled transfer as its owner sees it."""
+    return ScheduledTransferMessage(
+        id=str(row.id),
+        source_account_id=str(row.source_account_id),
+        destination_account_id=str(row.destination_account_id),
+        amount_minor=row.amount_minor,
+        currency_code=row.currency_code,
+        description=row.description,
+        reference=row.reference or "",
+        execute_time=to_proto(row.execute_time),
+        state=f"SCHEDULED_TRANSFER_STATE_{row.state}",
+        transfer_id=str(row.transfer_id or ""),
+        failure_reason=row.failure_reason or "",
+        create_time=to_proto(row.create_time),
+        update_time=to_proto(row.update_time),
+    )
+
+
+def render_schedule_created(row: ScheduledTransfer, replayed: bool) -> CreateScheduledTransferResponse:
+    """The answer to CreateScheduledTransfer."""
+    return CreateScheduledTransferResponse(scheduled_transfer=render_schedule(row), replayed=replayed)
+
+
+def render_schedules(rows: Sequence[ScheduledTransfer], next_page_token: str) -> ListScheduledTransfersResponse:
+    """One page."""
+    return ListScheduledTransfersResponse(
+        scheduled_transfers=[render_schedule(row) for row in rows], next_page_token=next_page_token
+    )
