@@ -6,6 +6,23 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """A row of table audit_events."""
+
+    id: UUID
+    type: str
+    user_id: UUID | None
+    actor_user_id: UUID | None
+    session_id: UUID | None
+    account_id: UUID | None
+    client_address: str
+    user_agent: str
+    trace_id: str
+    details: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Currency:
     """A row of table currencies."""
 
@@ -127,3 +144,4 @@ class User:
     disabled: bool
     create_time: datetime
     update_time: datetime
+    pending_email: str | None

@@ -31,12 +31,17 @@ EXPECTED = {
         "EnableUser": ADMIN,
         "VerifyEmail": PUBLIC,
         "ResendVerificationEmail": PUBLIC,
+        "ChangeEmail": SIGNED_IN,
+        "ChangePassword": SIGNED_IN,
+        "RequestPasswordReset": PUBLIC,
+        "ResetPassword": PUBLIC,
     },
     "SessionService": {
         "CreateSession": PUBLIC,
         "RefreshSession": PUBLIC,
         "ListSessions": SIGNED_IN,
         "RevokeSession": SIGNED_IN,
+        "RevokeAllSessions": SIGNED_IN,
     },
     "AccountService": {
         "CreateAccount": SIGNED_IN,
@@ -75,6 +80,7 @@ EXPECTED = {
         "VerifyLedger": WHOLE_LEDGER,
         "GetTrialBalance": ADMIN,
         "ListCurrencies": PUBLIC,
+        "ListAuditEvents": ADMIN,
     },
 }
 METHODS = {
