@@ -58,6 +58,7 @@ BOUNDARIES = (
         "the driver is known to database.py, the ledger and what runs queries",
         but=(
             "server/app.py",
+            "server/uuids.py",
             "server/database.py",
             "server/ledger/*",
             "server/*/operations.py",
@@ -76,7 +77,7 @@ BOUNDARIES = (
         ("server",),
         "the ledger stands below every noun",
         but=("server/ledger/rpc.py", "server/ledger/messages.py"),
-        only=("server.ledger", "server.database", "server.errors", "server.caller", "server.metrics"),
+        only=("server.ledger", "server.database", "server.errors", "server.caller", "server.metrics", "server.uuids"),
     ),
     Boundary(
         "server/ledger/posting.py",
