@@ -80,7 +80,7 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.HoldService/ListHolds": SIGNED_IN,
     "/bank.v1.HoldService/CaptureHold": MONEY,
     "/bank.v1.HoldService/VoidHold": MONEY,
-    "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=300.0),
+    "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=900.0),
     "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,
     "/bank.v1.LedgerService/ListAuditEvents": ADMIN,

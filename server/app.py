@@ -84,7 +84,8 @@ OPTIONS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.max_connection_age_ms", 5 * 60 * 1000),
-    ("grpc.max_connection_age_grace_ms", 20 * 1000),
+    # Calls under way when a connection is given up are cut off after this: not before their own limit.
+    ("grpc.max_connection_age_grace_ms", int(max(access.deadline_s for access in ACCESS.values()) + 20) * 1000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from bankdb import users as user_queries
 from bankdb.models import User
@@ -106,7 +105,7 @@ class CredentialCheck:
                 )
 
         await self._database.transaction(clear)
-        return user if new_hash is None else replace(user, password_hash=new_hash)
+        return user if new_hash is None else user._replace(password_hash=new_hash)
 
 
 async def _record_failure(connection: Connection, user: User | None, attempts: int, actor: Caller | None) -> None:

@@ -4,12 +4,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.errors import FieldViolation, InvalidRequest, UnknownCurrency
+from server.errors import FieldViolation, InvalidRequest, SameAccount, UnknownCurrency
 from server.timestamps import EARLIEST, from_proto
+from server.uuids import uuid_of_text
 
 AMOUNT_MINOR_MAX = 10**17
 DESCRIPTION_LENGTH_MAX = 200
@@ -30,6 +32,35 @@ _DECOMPOSED_LENGTH_MAX = 4
 _REFUSED_CHARACTERS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 
+class MoneyRequest(Protocol):
+    """A request to move money between two accounts, or to hold it."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def source_account_id(self) -> str: ...
+
+    @property
+    def destination_account_id(self) -> str: ...
+
+    @property
+    def amount_minor(self) -> int: ...
+
+    @property
+    def currency_code(self) -> str: ...
+
+
+class Money(NamedTuple):
+    """What such requests have in common, checked."""
+
+    request_id: UUID
+    source_id: UUID
+    destination_id: UUID
+    amount_minor: int
+    currency_code: str
+
+
 class Violations:
     """Collects the violations of one request.
 
@@ -40,6 +71,7 @@ class Violations:
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
         self._unknown_currency: UnknownCurrency | None = None
+        self._same_account = False
 
     def add(self, field: str, description: str) -> None:
         """Note that `field` is wrong and what would be right."""
@@ -49,7 +81,7 @@ class Violations:
         """A UUID in the 36-character form, any case."""
         # UUID() alone forgives blanks, underscores, braces and digits of other scripts.
         if _UUID.fullmatch(value):
-            return UUID(value)
+            return uuid_of_text(value)
         self.add(field, "must be a UUID such as 018f6b3e-5a1c-7c3d-9a57-0242ac120002")
         return NIL
 
@@ -59,6 +91,18 @@ class Violations:
             self.add("request_id", "differs from the header Idempotency-Key: send one of them")
             return NIL
         return self.uuid("request_id", value or idempotency_key)
+
+    def money(self, request: MoneyRequest, idempotency_key: str, currencies: Mapping[str, object]) -> Money:
+        """Request id, two accounts, amount and currency; SameAccount is raised if nothing else is wrong."""
+        money = Money(
+            self.request_id(request.request_id, idempotency_key),
+            self.uuid("source_account_id", request.source_account_id),
+            self.uuid("destination_account_id", request.destination_account_id),
+            self.amount("amount_minor", request.amount_minor),
+            self.currency("currency_code", request.currency_code, currencies),
+        )
+        self._same_account = money.source_id == money.destination_id
+        return money
 
     def amount(self, field: str, value: int) -> int:
         """An amount in minor units, 1 to 10^17."""
@@ -163,9 +207,12 @@ class Violations:
         Raises:
             InvalidRequest: With all violations, in the order they were found.
             UnknownCurrency: The currency was the only thing wrong.
+            SameAccount: Nothing is wrong but that money would go where it is.
         """
         unknown = self._unknown_currency
         if self._violations:
             raise InvalidRequest([*self._violations, *(unknown.violations if unknown else ())])
         if unknown is not None:
             raise unknown
+        if self._same_account:
+            raise SameAccount

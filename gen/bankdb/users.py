@@ -17,7 +17,7 @@ RETURNING id, username, password_hash, full_name, email, email_verified, roles, 
 
 async def insert_user(conn: Connection, *, id: UUID, username: str, password_hash: str, full_name: str, email: str) -> User | None:
     record = await conn.fetchrow(INSERT_USER, id, username, password_hash, full_name, email)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 GET_USER: Final = """-- name: GetUser :one
@@ -27,7 +27,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def get_user(conn: Connection, *, id: UUID) -> User | None:
     record = await conn.fetchrow(GET_USER, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 GET_USER_BY_USERNAME: Final = """-- name: GetUserByUsername :one
@@ -37,7 +37,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def get_user_by_username(conn: Connection, *, username: str) -> User | None:
     record = await conn.fetchrow(GET_USER_BY_USERNAME, username)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LIST_USERS: Final = """-- name: ListUsers :many
@@ -47,7 +47,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def list_users(conn: Connection, *, before_id: UUID, page_size: int) -> list[User]:
     """Newest first, after the user named by the page token."""
-    return [User(*record) for record in await conn.fetch(LIST_USERS, before_id, page_size)]
+    return [User._make(record) for record in await conn.fetch(LIST_USERS, before_id, page_size)]
 
 
 LOCK_USER: Final = """-- name: LockUser :one
@@ -58,7 +58,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 async def lock_user(conn: Connection, *, id: UUID) -> User | None:
     """Lock a user against other changes of them; their mail tokens are written under this lock only."""
     record = await conn.fetchrow(LOCK_USER, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LOCK_USER_AND_REFERENCES: Final = """-- name: LockUserAndReferences :one
@@ -69,7 +69,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 async def lock_user_and_references(conn: Connection, *, id: UUID) -> User | None:
     """Lock a user so that nothing new can refer to them: no session or account appears meanwhile."""
     record = await conn.fetchrow(LOCK_USER_AND_REFERENCES, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LOCK_USERS_TO_VERIFY_BY_EMAIL: Final = """-- name: LockUsersToVerifyByEmail :many
@@ -97,7 +97,7 @@ async def lock_users_to_verify_by_email(conn: Connection, *, email: str, count_m
     """Users who may be sent a verification mail at this address, their own unproven or their pending
     one: the newest few, as anyone may have asked for it. Locked in id order.
     """
-    return [User(*record) for record in await conn.fetch(LOCK_USERS_TO_VERIFY_BY_EMAIL, email, count_max)]
+    return [User._make(record) for record in await conn.fetch(LOCK_USERS_TO_VERIFY_BY_EMAIL, email, count_max)]
 
 
 UPDATE_USER_PROFILE: Final = """-- name: UpdateUserProfile :one
@@ -107,7 +107,7 @@ UPDATE users SET full_name = $1, update_time = now() WHERE id = $2 RETURNING id,
 
 async def update_user_profile(conn: Connection, *, full_name: str, id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 MARK_USER_EMAIL_VERIFIED: Final = """-- name: MarkUserEmailVerified :one
@@ -123,7 +123,7 @@ async def mark_user_email_verified(conn: Connection, *, email: str, id: UUID) ->
     another user has proven it.
     """
     record = await conn.fetchrow(MARK_USER_EMAIL_VERIFIED, email, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_USER_ROLES: Final = """-- name: UpdateUserRoles :one
@@ -133,7 +133,7 @@ UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, use
 
 async def update_user_roles(conn: Connection, *, roles: Sequence[str | None], id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_ROLES, roles, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_USER_DISABLED: Final = """-- name: UpdateUserDisabled :one
@@ -143,7 +143,7 @@ UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, 
 
 async def update_user_disabled(conn: Connection, *, disabled: bool, id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_DISABLED, disabled, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_PASSWORD_HASH: Final = """-- name: UpdatePasswordHash :exec
@@ -179,7 +179,7 @@ RETURNING id, username, password_hash, full_name, email, email_verified, roles, 
 async def update_user_email(conn: Connection, *, email: str, id: UUID) -> User | None:
     """Replace the address of a user who has not proven theirs."""
     record = await conn.fetchrow(UPDATE_USER_EMAIL, email, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_USER_PENDING_EMAIL: Final = """-- name: UpdateUserPendingEmail :one
@@ -189,7 +189,7 @@ UPDATE users SET pending_email = $1, update_time = now() WHERE id = $2 RETURNING
 
 async def update_user_pending_email(conn: Connection, *, pending_email: str | None, id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_PENDING_EMAIL, pending_email, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LOCK_VERIFIED_USER_BY_EMAIL: Final = """-- name: LockVerifiedUserByEmail :one
@@ -202,4 +202,4 @@ FOR NO KEY UPDATE
 async def lock_verified_user_by_email(conn: Connection, *, email: str) -> User | None:
     """The one user who has proven this address."""
     record = await conn.fetchrow(LOCK_VERIFIED_USER_BY_EMAIL, email)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)

@@ -75,11 +75,14 @@ def refusal_of_hold_access(
     movement: Movement, hold: Hold | None, source: Account, destination: Account, context: Context
 ) -> BankError | None:
     """For CAPTURE and VOID: the owner of the destination, and bankers; the source's owner only looks on."""
-    if hold is not None and (destination.owner_user_id == movement.user_id or Role.BANKER in context.roles):
+    if hold is not None and destination.owner_user_id == movement.user_id:
         return None
-    if hold is not None and (source.owner_user_id == movement.user_id or Role.ADMIN in context.roles):
-        return Forbidden("only the owner of the destination account and bankers settle a hold")
-    return NotFound("hold", str(movement.subject_id))
+    banker, payer = Role.BANKER in context.roles, source.owner_user_id == movement.user_id
+    if hold is None or not (banker or payer or Role.ADMIN in context.roles):
+        return NotFound("hold", str(movement.subject_id))
+    if payer or not banker:
+        return Forbidden("only the owner of the destination account and bankers who did not place it settle a hold")
+    return None
 
 
 def refusal_of_reversal_access(
@@ -96,8 +99,9 @@ def refusal_of_reversal_access(
         if not banker or movement.user_id in parties:
             return Forbidden("only a banker reverses what was paid in or out, and not on their own account")
         return None
-    if not banker and source.owner_user_id != movement.user_id:
-        return Forbidden("only who received a transfer and bankers reverse it")
+    payer = destination.owner_user_id == movement.user_id
+    if source.owner_user_id != movement.user_id and (payer or not banker):
+        return Forbidden("only who received a transfer and bankers who did not pay it reverse it")
     return None
 
 

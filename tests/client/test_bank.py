@@ -23,7 +23,8 @@ from grpc_status import rpc_status
 from client.bank import TRIES_MAX, Bank
 from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
-from tests.conftest import Stack, free_ports
+from local.ports import free_ports
+from tests.conftest import Stack
 from tests.mailed_links import RESET_PAGE, VERIFY_PAGE, token_mailed_to
 
 NEW_PASSWORD = "eleven grey seals on a rock"

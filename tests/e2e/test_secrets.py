@@ -19,10 +19,10 @@ from aiosmtpd.smtp import SMTP
 from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
+from local.ports import free_ports
 from local.process import Child, start_service
 from local.redis_server import redis_service, redis_url
 from local.settings import ROOT
-from tests.conftest import free_ports
 from tests.e2e.conftest import ABSENT
 from tests.e2e.parts import Parts, _below, running_parts, until_ready
 from tests.e2e.wire import METHODS, Answer, Fields, GrpcWire, JsonWire, filled

@@ -18,12 +18,12 @@ import grpc
 import pytest
 
 from local.demo import DEMO_PASSWORD
+from local.ports import free_ports
 from local.probes import serves_grpc
 from local.process import Child, Service, start_service
 from server.config import Settings
 from server.keys import Keys, load, write_new
 from server.tokens import RESET_PASSWORD, VERIFY_EMAIL, MailTokens
-from tests.conftest import free_ports
 from tests.e2e.conftest import Bank, Person
 from tests.e2e.wire import Answer, GrpcWire, JsonWire, Wire
 from tests.envoy.gateway import running_gateway, wait_for_status

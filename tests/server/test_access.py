@@ -16,7 +16,7 @@ BATCH = Access(checked_by_ledger=True, request_bytes_max=2 * 1024 * 1024)
 BANKER = Access(roles=frozenset({Role.BANKER}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
-WHOLE_LEDGER = Access(roles=frozenset({Role.ADMIN}), deadline_s=300)
+WHOLE_LEDGER = Access(roles=frozenset({Role.ADMIN}), deadline_s=900)
 
 # What is written here was decided with the contract: a change of it is a change of the contract.
 # Where the owner decides, such as in GetAccount, any signed-in user passes here and the operation refuses.

@@ -22,12 +22,12 @@ from bankdb import audit_events, mail_tokens, outbox, users
 from bankdb.models import User
 from uuid_utils.compat import uuid7
 
+from local.ports import free_ports
 from server.config import Settings
 from server.database import Connection, Database
 from server.jobs import Job, payload
 from server.tokens import MAIL_TOKEN_TTL_S, RESET_PASSWORD, VERIFY_EMAIL, MailTokens, digest
 from tests.conftest import Database as TestDatabase
-from tests.conftest import free_ports
 from worker.job_queue import JobQueue, Work
 from worker.lanes import LANES, work_in
 from worker.mail_server import MailServer

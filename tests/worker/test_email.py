@@ -9,10 +9,10 @@ import pytest
 from arq.worker import Retry
 from bankdb import mail_tokens
 
+from local.ports import free_ports
 from server.database import Database, open_pool
 from server.jobs import Job
 from server.tokens import digest
-from tests.conftest import free_ports
 from tests.worker.surroundings import Bank, eventually, link_to, read_settings
 from worker.settings import MAIL as MAIL_LANE
 from worker.settings import TRIES_MAX

@@ -9,9 +9,9 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from arq.worker import Retry
 
+from local.ports import free_ports
 from server.config import SettingsRefusedError
 from server.jobs import Job
-from tests.conftest import free_ports
 from tests.worker.mail_servers import PASSWORD, USERNAME, Certificate, make_certificate, secure_sink
 from tests.worker.surroundings import Bank, Link, ScriptedSink, eventually, link_to, read_settings, worker_process
 from worker.mail_server import MailServer

@@ -8,9 +8,9 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from bankdb import outbox
 from uuid_utils.compat import uuid7
 
+from local.ports import free_ports
 from server.jobs import Job
 from tests.clocks import WrongClock
-from tests.conftest import free_ports
 from tests.worker.surroundings import Bank, WorkerProcess, dead_letters, eventually, link_to, worker_process
 from worker.lanes import LANES
 from worker.outbox import Relay

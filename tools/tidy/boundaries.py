@@ -60,6 +60,7 @@ BOUNDARIES = (
         but=(
             "server/app.py",
             "server/administrator.py",
+            "server/uuids.py",
             "server/database.py",
             "server/ledger/*",
             "server/*/operations.py",
@@ -79,7 +80,7 @@ BOUNDARIES = (
         ("server",),
         "the ledger stands below every noun",
         but=("server/ledger/rpc.py", "server/ledger/messages.py"),
-        only=("server.ledger", "server.database", "server.errors", "server.caller", "server.metrics"),
+        only=("server.ledger", "server.database", "server.errors", "server.caller", "server.metrics", "server.uuids"),
     ),
     Boundary(
         "server/ledger/posting.py",
