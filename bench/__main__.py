@@ -20,11 +20,11 @@ from bench.load import (
     missing_tools,
     open_loop,
     prepare_yardstick,
-    transfer_files,
     unary,
     yardstick,
 )
 from bench.report import bars, table
+from bench.requests import HOT_DESTINATION, HOT_SOURCE
 
 _Row = Callable[[], Awaitable[Result]]
 
@@ -73,15 +73,14 @@ def _rows(
     bank: Bank, folder: Path, options: argparse.Namespace, empty_ports: list[int], empty_pid: int
 ) -> dict[str, _Row]:
     seconds, callers = options.seconds, options.callers
-    uniform = transfer_files(bank, folder, "uniform")
-    hot_destination = transfer_files(bank, folder, "hot-destination")
-    hot_source = transfer_files(bank, folder, "hot-source")
     rows: dict[str, _Row] = {
         "yardstick": lambda: yardstick(bank, seconds),
-        "empty handler": lambda: unary(bank, seconds, callers, uniform, empty_ports, empty_pid),
-        "unary, uniform": lambda: unary(bank, seconds, callers, uniform),
-        "unary, hot destination": lambda: unary(bank, seconds, callers, hot_destination),
-        "unary, hot source": lambda: unary(bank, seconds, callers, hot_source),
+        "empty handler": lambda: unary(
+            bank, seconds, callers, folder, ports=empty_ports, server=empty_pid
+        ),
+        "unary, uniform": lambda: unary(bank, seconds, callers, folder),
+        "unary, hot destination": lambda: unary(bank, seconds, callers, folder, HOT_DESTINATION),
+        "unary, hot source": lambda: unary(bank, seconds, callers, folder, HOT_SOURCE),
         "JSON through Envoy": lambda: json_calls(bank, seconds, callers, folder),
         "batches of 20": lambda: batches(bank, seconds, 20),
         "batches of 200": lambda: batches(bank, seconds, 200),

@@ -3,32 +3,33 @@
 import asyncio
 import json
 import os
-import random
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import grpc
-from bank.v1.transfer_service_pb2 import (
-    BatchCreateTransfersRequest,
-    BatchCreateTransfersResponse,
-    BatchMode,
-    CreateTransferRequest,
-    CreateTransferResponse,
-)
-from uuid_utils.compat import uuid4
+from bank.v1.transfer_service_pb2 import BatchCreateTransfersResponse, CreateTransferRequest, CreateTransferResponse
 
-from bench.bank import Bank, Owner
+from bench.bank import Bank
 from bench.cpu import tree_seconds
+from bench.requests import UNIFORM, delimited, transfers
+from bench.requests import batches as batch_requests
 from local.postgres import binary
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUESTS_PREPARED = 5_000
+TRANSFERS_PER_S = 1_500
+"""Prepared for each generator and second; one that ran out would repeat request ids, and so do nothing."""
+BATCHED_PER_S = 8_000
+"""Prepared for each caller of batches and second."""
 GENERATORS = 4
 """ghz processes, each with the token of one owner; a multiple of the server processes."""
+_REAPED_S = 0.5
+"""After which the postmaster has counted the time of backends that have ended."""
 CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
 
 
@@ -87,13 +88,20 @@ async def yardstick(bank: Bank, seconds: int) -> Result:
         script,
     ]
     output = await _run(*command, bank.superuser_url)
+    await asyncio.sleep(_REAPED_S)
     label = "number of transactions actually processed:"
     count = int(next(line for line in output.splitlines() if line.startswith(label)).removeprefix(label))
     return Result(rate=count / seconds, database_us=meter.read(count)[0])
 
 
 async def unary(
-    bank: Bank, seconds: int, callers: int, requests: Sequence[Path], ports: Sequence[int] = (), server: int = 0
+    bank: Bank,
+    seconds: int,
+    callers: int,
+    folder: Path,
+    pattern: str = UNIFORM,
+    ports: Sequence[int] = (),
+    server: int = 0,
 ) -> Result:
     """CreateTransfer by ghz, its callers spread over the server processes.
 
@@ -101,23 +109,34 @@ async def unary(
         bank: What is called.
         seconds: How long.
         callers: How many calls at once altogether.
-        requests: Files of `transfer_files`, one for each generator.
+        folder: Where to write the requests.
+        pattern: See bench/requests.py.
         ports: Other ports than the bank's, and
         server: the process whose tree listens there.
+
+    Raises:
+        RuntimeError: More calls were made than requests prepared.
     """
     ghz = shutil.which("ghz") or str(Path.home() / "go" / "bin" / "ghz")
     ports = ports or bank.server_ports
     common = ["--insecure", "--call", CREATE_TRANSFER, "-c", str(callers // GENERATORS), "--connections", "2"]
     common += ["-z", f"{seconds}s", "--duration-stop", "wait", "-O", "json"]
     common += ["--protoset", str(ROOT / "gen" / "bank.binpb")]
-    meter = _Meter(bank, server or None)
+    prepared = seconds * TRANSFERS_PER_S
     commands = []
-    for number, path in enumerate(requests):
-        authorization = json.dumps({"authorization": f"Bearer {_owner(bank, path).token}"})
+    for number in range(GENERATORS):
+        owner = bank.owners[number]
+        path = folder / f"transfers-{number}.bin"
+        requests = islice(transfers(bank, owner, pattern, number), prepared)
+        path.write_bytes(b"".join(delimited(request.SerializeToString()) for request in requests))
+        authorization = json.dumps({"authorization": f"Bearer {owner.token}"})
         address = f"127.0.0.1:{ports[number % len(ports)]}"
-        commands.append([ghz, *common, "-D", str(path), "-m", authorization, address])
+        commands.append([ghz, *common, "-B", str(path), "-m", authorization, address])
+    meter = _Meter(bank, server or None)
     outputs = await asyncio.gather(*(_run(*command) for command in commands))
     reports = [json.loads(output) for output in outputs]
+    if any(report["count"] > prepared for report in reports):
+        raise RuntimeError(f"{prepared} requests were too few: raise TRANSFERS_PER_S")
     good = sum(report["statusCodeDistribution"].get("OK", 0) for report in reports)
     database_us, server_us = meter.read(good)
     latency = {
@@ -132,43 +151,6 @@ async def unary(
         p99_ms=latency.get(99, 0),
         failures=sum(report["count"] for report in reports) - good,
     )
-
-
-def transfer_files(bank: Bank, folder: Path, pattern: str) -> list[Path]:
-    """For each generator, transfers of 1 with new request ids, as JSON.
-
-    Args:
-        bank: Whose accounts.
-        folder: Where to write them.
-        pattern: `uniform`: from one owner's accounts to anybody's. `hot-destination`: all to one
-            account. `hot-source`: all from one account.
-    """
-    draw = random.Random(1)  # noqa: S311 - the same load in every run
-    accounts = [account_id for owner in bank.owners for account_id in owner.account_ids]
-    paths = []
-    for number in range(GENERATORS):
-        owner = bank.owners[0 if pattern == "hot-source" else number]
-        requests = []
-        for _ in range(REQUESTS_PREPARED):
-            source = owner.account_ids[0] if pattern == "hot-source" else draw.choice(owner.account_ids)
-            destination = bank.owners[-1].account_ids[0] if pattern == "hot-destination" else draw.choice(accounts)
-            if source != destination:
-                requests.append(
-                    {
-                        "request_id": "{{newUUID}}",
-                        "source_account_id": str(source),
-                        "destination_account_id": str(destination),
-                        "amount_minor": 1,
-                        "currency_code": "USD",
-                    }
-                )
-        paths.append(folder / f"{pattern}-{bank.owners.index(owner)}-{number}.json")
-        paths[-1].write_text(json.dumps(requests))
-    return paths
-
-
-def _owner(bank: Bank, path: Path) -> Owner:
-    return bank.owners[int(path.stem.split("-")[-2])]
 
 
 async def json_calls(bank: Bank, seconds: int, callers: int, folder: Path) -> Result:
@@ -228,47 +210,45 @@ def _ms(text: str) -> float:
 
 
 async def batches(bank: Bank, seconds: int, size: int, callers: int = 4) -> Result:
-    """BatchCreateTransfers of `size` items each, by our own client."""
-    draw = random.Random(2)  # noqa: S311 - the same load in every run
-    accounts = [account_id for owner in bank.owners for account_id in owner.account_ids]
+    """BatchCreateTransfers of `size` items each, by our own client; answers are looked at after the run."""
     times: list[float] = []
-    failures = 0
+    answers: list[bytes] = []
+    prepared = [
+        [
+            request.SerializeToString()
+            for request in islice(
+                batch_requests(bank, bank.owners[number], size, number), seconds * BATCHED_PER_S // size
+            )
+        ]
+        for number in range(callers)
+    ]
     meter = _Meter(bank)
-    give_up = perf_counter() + seconds
+    began = perf_counter()
 
     async def caller(number: int) -> None:
-        nonlocal failures
         owner = bank.owners[number]
-        async with grpc.aio.insecure_channel(
-            f"127.0.0.1:{bank.server_ports[number % len(bank.server_ports)]}",
-            options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)],
-        ) as channel:
-            call = channel.unary_unary(
-                "/bank.v1.TransferService/BatchCreateTransfers",
-                request_serializer=BatchCreateTransfersRequest.SerializeToString,
-                response_deserializer=BatchCreateTransfersResponse.FromString,
-            )
-            while perf_counter() < give_up:
-                request = BatchCreateTransfersRequest(
-                    transfers=[_transfer(draw, owner, accounts) for _ in range(size)],
-                    mode=BatchMode.BATCH_MODE_INDEPENDENT,
-                )
+        port = bank.server_ports[number % len(bank.server_ports)]
+        options = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            call: Any = channel.unary_unary("/bank.v1.TransferService/BatchCreateTransfers")
+            for request in prepared[number]:
                 started = perf_counter()
-                reply = await call(request, metadata=[("authorization", f"Bearer {owner.token}")])
+                if started - began > seconds:
+                    return
+                answers.append(await call(request, metadata=[("authorization", f"Bearer {owner.token}")]))
                 times.append(perf_counter() - started)
-                failures += sum(result.HasField("status") for result in reply.results)
+            raise RuntimeError("the requests were too few: raise BATCHED_PER_S")
 
-    started = perf_counter()
     await asyncio.gather(*(caller(number) for number in range(callers)))
-    count = len(times) * size - failures
-    return _timed(times, count, perf_counter() - started, meter, failures)
+    took_s = perf_counter() - began
+    results = [result for answer in answers for result in BatchCreateTransfersResponse.FromString(answer).results]
+    failures = sum(result.HasField("status") for result in results)
+    return _timed(times, len(results) - failures, took_s, meter, failures)
 
 
 async def open_loop(bank: Bank, seconds: int, rate: int) -> Result:
     """CreateTransfer at fixed moments, whatever became of the calls before."""
-    draw = random.Random(3)  # noqa: S311 - the same load in every run
     owner = bank.owners[0]
-    accounts = [account_id for each in bank.owners for account_id in each.account_ids]
     times: list[float] = []
     async with grpc.aio.insecure_channel(f"127.0.0.1:{bank.server_ports[0]}") as channel:
         call = channel.unary_unary(
@@ -277,30 +257,17 @@ async def open_loop(bank: Bank, seconds: int, rate: int) -> Result:
             response_deserializer=CreateTransferResponse.FromString,
         )
 
-        async def one(due: float) -> None:
+        async def one(due: float, request: CreateTransferRequest) -> None:
             await asyncio.sleep(max(0.0, due - perf_counter()))
-            await call(_transfer(draw, owner, accounts), metadata=[("authorization", f"Bearer {owner.token}")])
+            await call(request, metadata=[("authorization", f"Bearer {owner.token}")])
             # From when it was due, so that a stall is paid for by every call it delays.
             times.append(perf_counter() - due)
 
+        requests = list(islice(transfers(bank, owner, UNIFORM, GENERATORS), seconds * rate))
         meter = _Meter(bank)
         begin = perf_counter() + 0.1
-        await asyncio.gather(*(one(begin + number / rate) for number in range(seconds * rate)))
+        await asyncio.gather(*(one(begin + number / rate, request) for number, request in enumerate(requests)))
         return _timed(times, len(times), perf_counter() - begin, meter, 0)
-
-
-def _transfer(draw: random.Random, owner: Owner, accounts: Sequence[object]) -> CreateTransferRequest:
-    source = str(draw.choice(owner.account_ids))
-    destination = str(draw.choice(accounts))
-    while destination == source:
-        destination = str(draw.choice(accounts))
-    return CreateTransferRequest(
-        request_id=str(uuid4()),
-        source_account_id=source,
-        destination_account_id=destination,
-        amount_minor=1,
-        currency_code="USD",
-    )
 
 
 def _timed(times: list[float], count: int, seconds: float, meter: _Meter, failures: int) -> Result:

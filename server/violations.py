@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.errors import FieldViolation, InvalidRequest, UnknownCurrency
 from server.timestamps import EARLIEST, from_proto
+from server.uuids import uuid_of_text
 
 AMOUNT_MINOR_MAX = 10**17
 DESCRIPTION_LENGTH_MAX = 200
@@ -47,7 +48,7 @@ class Violations:
         """A UUID in the 36-character form, any case."""
         # UUID() alone forgives blanks, underscores, braces and digits of other scripts.
         if _UUID.fullmatch(value):
-            return UUID(value)
+            return uuid_of_text(value)
         self.add(field, "must be a UUID such as 018f6b3e-5a1c-7c3d-9a57-0242ac120002")
         return NIL
 

@@ -11,17 +11,17 @@ ORDER BY currency_code
 LIMIT @most;
 
 -- name: ListWrongBalances :many
--- Accounts whose posted balance is not the sum of their entries.
+-- Accounts whose posted balance is not the sum of their entries; an account that does not exist has none.
 SELECT
-    accounts.id::text AS subject,
+    coalesce(accounts.id, booked.account_id)::text AS subject,
     least(greatest(coalesce(booked.total, 0), -9223372036854775808), 9223372036854775807)::bigint AS expected,
-    accounts.posted_minor AS actual
+    coalesce(accounts.posted_minor, 0)::bigint AS actual
 FROM accounts
-LEFT JOIN (
+FULL JOIN (
     SELECT account_id, sum(amount_minor) AS total FROM entries GROUP BY account_id
 ) AS booked ON accounts.id = booked.account_id
-WHERE accounts.posted_minor <> coalesce(booked.total, 0)
-ORDER BY accounts.id
+WHERE coalesce(accounts.posted_minor, 0) <> coalesce(booked.total, 0)
+ORDER BY 1
 LIMIT @most;
 
 -- name: ListBrokenBalanceChains :many
@@ -45,19 +45,20 @@ ORDER BY chain.account_id, chain.sequence
 LIMIT @most;
 
 -- name: ListBrokenSequences :many
--- Accounts whose entries are not numbered from 1 to the account's count.
+-- Accounts whose entries are not numbered from 1 to the account's count; it is 0 for an account
+-- that does not exist.
 SELECT
-    accounts.id::text AS subject,
-    accounts.entry_count AS expected,
+    coalesce(accounts.id, booked.account_id)::text AS subject,
+    coalesce(accounts.entry_count, 0)::bigint AS expected,
     coalesce(booked.entry_count, 0)::bigint AS actual
 FROM accounts
-LEFT JOIN (
+FULL JOIN (
     SELECT account_id, count(*) AS entry_count, max(sequence) AS last_sequence FROM entries GROUP BY account_id
 ) AS booked ON accounts.id = booked.account_id
 WHERE
-    accounts.entry_count <> coalesce(booked.entry_count, 0)
+    coalesce(accounts.entry_count, 0) <> coalesce(booked.entry_count, 0)
     OR coalesce(booked.last_sequence, 0) <> coalesce(booked.entry_count, 0)
-ORDER BY accounts.id
+ORDER BY 1
 LIMIT @most;
 
 -- name: ListBrokenTransfers :many

@@ -12,4 +12,4 @@ SELECT currency_code, minor_unit_digits, name FROM currencies ORDER BY currency_
 
 
 async def list_currencies(conn: Connection) -> list[Currency]:
-    return [Currency(*record) for record in await conn.fetch(LIST_CURRENCIES)]
+    return [Currency._make(record) for record in await conn.fetch(LIST_CURRENCIES)]

@@ -17,7 +17,7 @@ RETURNING id, username, password_hash, full_name, email, email_verified, roles, 
 
 async def insert_user(conn: Connection, *, id: UUID, username: str, password_hash: str, full_name: str, email: str) -> User | None:
     record = await conn.fetchrow(INSERT_USER, id, username, password_hash, full_name, email)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 GET_USER: Final = """-- name: GetUser :one
@@ -27,7 +27,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def get_user(conn: Connection, *, id: UUID) -> User | None:
     record = await conn.fetchrow(GET_USER, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 GET_USER_BY_USERNAME: Final = """-- name: GetUserByUsername :one
@@ -37,7 +37,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def get_user_by_username(conn: Connection, *, username: str) -> User | None:
     record = await conn.fetchrow(GET_USER_BY_USERNAME, username)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LIST_USERS: Final = """-- name: ListUsers :many
@@ -47,7 +47,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 
 async def list_users(conn: Connection, *, before_id: UUID, page_size: int) -> list[User]:
     """Newest first, after the user named by the page token."""
-    return [User(*record) for record in await conn.fetch(LIST_USERS, before_id, page_size)]
+    return [User._make(record) for record in await conn.fetch(LIST_USERS, before_id, page_size)]
 
 
 LOCK_USER: Final = """-- name: LockUser :one
@@ -58,7 +58,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 async def lock_user(conn: Connection, *, id: UUID) -> User | None:
     """Lock a user against other changes of them; their mail tokens are written under this lock only."""
     record = await conn.fetchrow(LOCK_USER, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LOCK_USER_AND_REFERENCES: Final = """-- name: LockUserAndReferences :one
@@ -69,7 +69,7 @@ SELECT id, username, password_hash, full_name, email, email_verified, roles, dis
 async def lock_user_and_references(conn: Connection, *, id: UUID) -> User | None:
     """Lock a user so that nothing new can refer to them: no session or account appears meanwhile."""
     record = await conn.fetchrow(LOCK_USER_AND_REFERENCES, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 LOCK_UNVERIFIED_USERS_BY_EMAIL: Final = """-- name: LockUnverifiedUsersByEmail :many
@@ -91,7 +91,7 @@ async def lock_unverified_users_by_email(conn: Connection, *, email: str, count_
     """Users who may be sent a verification mail at this address: the newest few, as anyone may have
     signed up with it. Locked in id order.
     """
-    return [User(*record) for record in await conn.fetch(LOCK_UNVERIFIED_USERS_BY_EMAIL, email, count_max)]
+    return [User._make(record) for record in await conn.fetch(LOCK_UNVERIFIED_USERS_BY_EMAIL, email, count_max)]
 
 
 UPDATE_USER_PROFILE: Final = """-- name: UpdateUserProfile :one
@@ -109,7 +109,7 @@ RETURNING id, username, password_hash, full_name, email, email_verified, roles, 
 async def update_user_profile(conn: Connection, *, full_name: str, email: str, id: UUID) -> User | None:
     """Another address has to be proven again."""
     record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, email, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 MARK_USER_EMAIL_VERIFIED: Final = """-- name: MarkUserEmailVerified :one
@@ -122,7 +122,7 @@ RETURNING id, username, password_hash, full_name, email, email_verified, roles, 
 async def mark_user_email_verified(conn: Connection, *, id: UUID, email: str) -> User | None:
     """Fails on users_verified_email_key if another user has proven this address."""
     record = await conn.fetchrow(MARK_USER_EMAIL_VERIFIED, id, email)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_USER_ROLES: Final = """-- name: UpdateUserRoles :one
@@ -132,7 +132,7 @@ UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, use
 
 async def update_user_roles(conn: Connection, *, roles: Sequence[str | None], id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_ROLES, roles, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_USER_DISABLED: Final = """-- name: UpdateUserDisabled :one
@@ -142,7 +142,7 @@ UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, 
 
 async def update_user_disabled(conn: Connection, *, disabled: bool, id: UUID) -> User | None:
     record = await conn.fetchrow(UPDATE_USER_DISABLED, disabled, id)
-    return None if record is None else User(*record)
+    return None if record is None else User._make(record)
 
 
 UPDATE_PASSWORD_HASH: Final = """-- name: UpdatePasswordHash :exec

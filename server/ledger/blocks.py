@@ -1,7 +1,7 @@
 """Sealing what was posted into the hash chain, and checking it against the chain; the format is in chain.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -80,7 +80,7 @@ async def seal(connection: Connection, head: Head | None, last_position: int) ->
         hash=b"",
         create_time=datetime.now(UTC),
     )
-    block = replace(unhashed, hash=hash_of(unhashed))
+    block = unhashed._replace(hash=hash_of(unhashed))
     await queries.insert_ledger_block(
         connection,
         number=block.number,

@@ -1,9 +1,9 @@
 """What the ledger is asked to do and what it answers."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
+from typing import NamedTuple
 from uuid import UUID
 
 from server.errors import BankError
@@ -24,8 +24,7 @@ class Kind(StrEnum):
     VOID = "VOID"
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """Money that shall move from one account to another, be held for it, or be let go.
 
     Already parsed: the amount is 1 to 10^17 minor units, the currency is known and the accounts
@@ -63,8 +62,7 @@ class Movement:
     expire_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """A movement that was posted: the transfer and, by side, the entry.
 
     Attributes:
@@ -89,8 +87,7 @@ class Posted:
         return self.transfer_id
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A hold that was placed, or voided."""
 
     movement: Movement
@@ -102,8 +99,7 @@ class Held:
         return self.hold_id
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(NamedTuple):
     """The request id had been used for the same movement: what it made then, transfer or hold."""
 
     result_id: UUID

@@ -1,7 +1,6 @@
 """What a batch reads: the accounts behind holds and originals, then, after the locks, everything else."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -50,7 +49,7 @@ def _with_sides(movement: Movement, sides: dict[UUID | None, tuple[UUID, UUID, s
     if found is None:
         return movement
     source_id, destination_id, currency_code = found
-    return replace(movement, source_id=source_id, destination_id=destination_id, currency_code=currency_code)
+    return movement._replace(source_id=source_id, destination_id=destination_id, currency_code=currency_code)
 
 
 def account_ids(movements: Iterable[Movement]) -> list[UUID]:
@@ -86,45 +85,39 @@ async def lock_free_accounts(connection: Connection, ids: Sequence[UUID]) -> tup
 
 
 def _account(row: account_queries.LockAccountsRow | account_queries.LockFreeAccountsRow) -> Account:
-    return Account(
-        row.id,
-        row.kind,
-        row.owner_user_id,
-        row.currency_code,
-        row.state,
-        row.posted_minor,
-        row.held_minor,
-        row.overdraft_limit_minor,
-        row.entry_count,
-        row.last_entry_time,
-    )
+    return Account(*row)
 
 
 async def read_contexts(connection: Connection, movements: Sequence[Movement]) -> list[Context]:
     """What the rules need of each movement; a statement that begins after the locks were taken."""
+    callers = list({(movement.session_id, movement.user_id) for movement in movements})
     rows = await request_queries.list_movement_contexts(
         connection,
+        session_ids=[session_id for session_id, _ in callers],
+        user_ids=[user_id for _, user_id in callers],
         ordinals=range(len(movements)),
-        session_ids=[movement.session_id for movement in movements],
-        user_ids=[movement.user_id for movement in movements],
+        request_user_ids=[movement.user_id for movement in movements],
         request_ids=[movement.request_id for movement in movements],
         refs=[movement.reference for movement in movements],
     )
-    contexts = {
-        row.ordinal: Context(
-            row.session_live,
-            row.user_disabled,
-            row.email_verified,
-            row.roles,
-            row.request_rpc,
-            row.request_fingerprint,
-            row.request_result_id,
-            row.reference_taken,
-            row.now,
+    now = next(row.now for row in rows if row.ordinal is None)
+    of_caller: dict[tuple[UUID | None, UUID], Context] = {
+        (row.session_id, row.user_id): Context(
+            row.session_live, row.user_disabled, row.email_verified, row.roles, now
         )
         for row in rows
+        if row.ordinal is None
     }
-    return [contexts[ordinal] for ordinal in range(len(movements))]
+    contexts = [of_caller[movement.session_id, movement.user_id] for movement in movements]
+    for row in rows:
+        if row.ordinal is not None:
+            contexts[row.ordinal] = contexts[row.ordinal]._replace(
+                request_rpc=row.request_rpc,
+                request_fingerprint=row.request_fingerprint,
+                request_result_id=row.request_result_id,
+                reference_taken=row.reference_taken,
+            )
+    return contexts
 
 
 async def read_books(connection: Connection, books: Books, movements: Sequence[Movement], now: datetime) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 CUSTOMER = "CUSTOMER"
@@ -94,8 +95,7 @@ class Original:
         return self.amount_minor - self.reversed_minor
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What the rules need to know of one movement beside its accounts.
 
     Attributes:
@@ -110,11 +110,11 @@ class Context:
     user_disabled: bool
     email_verified: bool
     roles: Sequence[str]
-    request_rpc: str | None
-    request_fingerprint: bytes | None
-    request_result_id: UUID | None
-    reference_taken: bool
     now: datetime
+    request_rpc: str | None = None
+    request_fingerprint: bytes | None = None
+    request_result_id: UUID | None = None
+    reference_taken: bool = False
 
 
 @dataclass(slots=True)

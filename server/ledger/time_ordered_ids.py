@@ -1,8 +1,10 @@
 """Ids of transfers and holds: UUIDv7 (RFC 9562) that sort by the time of posting, also within a millisecond."""
 
-import os
+import random
 from datetime import UTC, datetime
 from uuid import UUID
+
+from server.uuids import uuid_of_bytes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION = 0x7 << 76
@@ -18,8 +20,9 @@ def time_ordered_id(create_time: datetime, ordinal: int) -> UUID:
     since = create_time - _EPOCH
     milliseconds = (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
     fraction = (since.microseconds % 1000) * 4096 // 1000
-    random = int.from_bytes(os.urandom(7), "big") & ((1 << 50) - 1)
-    return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | (ordinal & 0xFFF) << 50 | random)
+    rest = random.getrandbits(50)
+    number = milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | (ordinal & 0xFFF) << 50 | rest
+    return uuid_of_bytes(number.to_bytes(16, "big"))
 
 
 def first_id_at(instant: datetime) -> UUID:

@@ -1,6 +1,5 @@
 """What of a transfer is shown, and to whom."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -86,18 +85,18 @@ class TestRenderPosted:
         assert render_posted(POSTED) == render_stored(ROW, Caller(ALICE, SESSION))
 
     def test_what_was_only_validated_has_neither_id_nor_time(self) -> None:
-        message = render_posted(replace(POSTED, movement=replace(MOVEMENT, validate_only=True)))
+        message = render_posted(POSTED._replace(movement=MOVEMENT._replace(validate_only=True)))
         assert (message.id, message.HasField("create_time")) == ("", False)
         assert message.amount_minor == 1_234
 
     def test_what_was_left_out_is_empty(self) -> None:
-        bare = replace(MOVEMENT, description="", reference=None, metadata=None)
-        message = render_posted(replace(POSTED, movement=bare))
+        bare = MOVEMENT._replace(description="", reference=None, metadata=None)
+        message = render_posted(POSTED._replace(movement=bare))
         assert (message.description, message.reference, dict(message.metadata)) == ("", "", {})
 
     @pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.HOLD, Kind.VOID)])
     def test_every_kind_has_a_name_in_the_contract(self, kind: Kind) -> None:
-        message = render_posted(replace(POSTED, movement=replace(MOVEMENT, kind=kind)))
+        message = render_posted(POSTED._replace(movement=MOVEMENT._replace(kind=kind)))
         assert pb.TransferKind.Name(message.kind) == f"TRANSFER_KIND_{kind}"
 
 
@@ -126,14 +125,14 @@ class TestRenderOwnEntries:
         assert render_own_entries(POSTED) == [self.debit()]
 
     def test_both_sides_of_an_own_transfer_are_shown_the_debit_first(self) -> None:
-        assert render_own_entries(replace(POSTED, destination_user_id=ALICE)) == [self.debit(), self.credit()]
+        assert render_own_entries(POSTED._replace(destination_user_id=ALICE)) == [self.debit(), self.credit()]
 
     def test_banker_at_the_counter_sees_no_balance(self) -> None:
-        deposit = replace(MOVEMENT, kind=Kind.DEPOSIT, user_id=BANKER)
-        assert render_own_entries(replace(POSTED, movement=deposit, source_user_id=None)) == []
+        deposit = MOVEMENT._replace(kind=Kind.DEPOSIT, user_id=BANKER)
+        assert render_own_entries(POSTED._replace(movement=deposit, source_user_id=None)) == []
 
     def test_validated_entries_show_the_balance_without_transfer_and_time(self) -> None:
-        (entry,) = render_own_entries(replace(POSTED, movement=replace(MOVEMENT, validate_only=True)))
+        (entry,) = render_own_entries(POSTED._replace(movement=MOVEMENT._replace(validate_only=True)))
         assert (entry.balance_after_minor, entry.transfer_id, entry.HasField("create_time")) == (100, "", False)
 
 
@@ -153,7 +152,7 @@ class TestRenderStored:
         assert render_stored(ROW, Caller(BOB, SESSION, roles)) == pb.Transfer(**WHOLE)
 
     def test_owner_of_the_account_does_not_see_the_bankers_own_in_a_deposit(self) -> None:
-        deposit = replace(ROW, kind="DEPOSIT", initiator_user_id=BANKER, source_user_id=None)
+        deposit = ROW._replace(kind="DEPOSIT", initiator_user_id=BANKER, source_user_id=None)
         message = render_stored(deposit, Caller(BOB, SESSION))
         assert (message.request_id, message.reference, dict(message.metadata)) == ("", "", {})
 

@@ -174,7 +174,7 @@ class PostingMachine(RuleBasedStateMachine):
 
     def context(self, movement: Movement) -> Context:
         rpc, fingerprint, result = self.requests.get((movement.user_id, movement.request_id), (None, None, None))
-        return Context(True, False, True, ("DEPOSITOR",), rpc, fingerprint, result, False, self.clock)
+        return Context(True, False, True, ("DEPOSITOR",), self.clock, rpc, fingerprint, result)
 
     def keep(self, movement: Movement, outcome: Outcome, key: str | None) -> None:
         if key is None or not isinstance(outcome, Posted | Held):
