@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long bench verify \
+.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long bench bench-growth verify \
 	migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -65,6 +65,9 @@ test-long: setup ## Run the long tests: fuzzing, faults, browsers
 
 bench: setup ## Measure service and yardstick in turn; bars as ratios (needs ghz and wrk)
 	$(VENV_PYTHON) -m bench --report docs/benchmarks.md $(ARGS)
+
+bench-growth: setup ## The same load on a ledger of 1 million accounts and 10 million entries (half an hour)
+	$(VENV_PYTHON) -m bench.growth --report docs/growth.md $(ARGS)
 
 migrate-up: runtime ## Apply the missing migrations to MIGRATION_DATABASE_URL, or to the running local stack
 	@$(VENV_PYTHON) -m local.migrate up

@@ -75,13 +75,13 @@ def _rows(
     seconds, callers = options.seconds, options.callers
     rows: dict[str, _Row] = {
         "yardstick": lambda: yardstick(bank, seconds),
-        "empty handler": lambda: unary(
-            bank, seconds, callers, folder, ports=empty_ports, server=empty_pid
-        ),
+        "empty handler": lambda: unary(bank, seconds, callers, folder, ports=empty_ports, server=empty_pid),
         "unary, uniform": lambda: unary(bank, seconds, callers, folder),
         "unary, hot destination": lambda: unary(bank, seconds, callers, folder, HOT_DESTINATION),
         "unary, hot source": lambda: unary(bank, seconds, callers, folder, HOT_SOURCE),
+        "mixed: half transfers, half lists of entries": lambda: unary(bank, seconds, callers, folder, readers=2),
         "JSON through Envoy": lambda: json_calls(bank, seconds, callers, folder),
+        "batches of 1": lambda: batches(bank, seconds, 1),
         "batches of 20": lambda: batches(bank, seconds, 20),
         "batches of 200": lambda: batches(bank, seconds, 200),
         "batches of 1,000": lambda: batches(bank, seconds, 1000),

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +15,7 @@ import asyncpg
 from uuid_utils.compat import uuid4, uuid7
 
 from bench.cpu import find_below
+from local.ports import free_ports
 from local.postgres import OWNER_ROLE, SUPERUSER, database_url
 from local.probes import answers_http
 from local.secrets import load_secrets
@@ -83,8 +82,9 @@ class Bank:
 async def running_bank(folder: Path, processes: int) -> AsyncIterator[Bank]:
     """Start the stack as `make run` does, on free ports, and fill it; stop it at the end."""
     names = ["POSTGRES_PORT", "REDIS_PORT", "SMTP_PORT", "GATEWAY_PORT", "GATEWAY_GRPC_PORT"]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    server_port = _free_ports(1)[0]
+    first = free_ports(len(names) + processes)
+    ports = {name: first + offset for offset, name in enumerate(names)}
+    server_port = first + len(names)
     environment = {
         **os.environ,
         **{name: str(port) for name, port in ports.items()},
@@ -120,20 +120,6 @@ async def running_bank(folder: Path, processes: int) -> AsyncIterator[Bank]:
     finally:
         launcher.send_signal(signal.SIGINT)
         await launcher.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Consecutive ports that are free, below those the kernel gives out."""
-    while True:
-        first = random.randrange(20_000, 30_000)  # noqa: S311 - keeps no secret
-        ports = list(range(first, first + max(count, 8)))
-        try:
-            for port in ports:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return ports[:count]
 
 
 async def _fill(owner_url: str, application_url: str, keys_file: Path) -> list[Owner]:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 
 import grpc
 from bank.v1.transfer_service_pb2 import BatchCreateTransfersResponse, CreateTransferRequest, CreateTransferResponse
+from google.protobuf.message import Message
 
 from bench.bank import Bank
 from bench.cpu import tree_seconds
-from bench.requests import UNIFORM, delimited, transfers
+from bench.requests import UNIFORM, delimited, readings, transfers
 from bench.requests import batches as batch_requests
 from local.postgres import binary
 
 ROOT = Path(__file__).resolve().parent.parent
-TRANSFERS_PER_S = 1_500
+CALLS_PER_S = 1_500
 """Prepared for each generator and second; one that ran out would repeat request ids, and so do nothing."""
 BATCHED_PER_S = 8_000
 """Prepared for each caller of batches and second."""
@@ -30,6 +31,7 @@ GENERATORS = 4
 """ghz processes, each with the token of one owner; a multiple of the server processes."""
 _REAPED_S = 0.5
 """After which the postmaster has counted the time of backends that have ended."""
+LIST_ENTRIES = "bank.v1.AccountService/ListEntries"
 CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
 
 
@@ -71,8 +73,8 @@ class _Meter:
 async def prepare_yardstick(bank: Bank) -> None:
     """Make the yardstick's tables."""
     psql = str(binary("psql"))
-    await _run(psql, "-q", "-d", bank.superuser_url, "-f", str(ROOT / "bench" / "textbook_schema.sql"))
-    await _run(psql, "-q", "-d", bank.superuser_url, "-c", "VACUUM ANALYZE")
+    await run(psql, "-q", "-d", bank.superuser_url, "-f", str(ROOT / "bench" / "textbook_schema.sql"))
+    await run(psql, "-q", "-d", bank.superuser_url, "-c", "VACUUM ANALYZE")
 
 
 async def yardstick(bank: Bank, seconds: int) -> Result:
@@ -87,7 +89,7 @@ async def yardstick(bank: Bank, seconds: int) -> Result:
         "-f",
         script,
     ]
-    output = await _run(*command, bank.superuser_url)
+    output = await run(*command, bank.superuser_url)
     await asyncio.sleep(_REAPED_S)
     label = "number of transactions actually processed:"
     count = int(next(line for line in output.splitlines() if line.startswith(label)).removeprefix(label))
@@ -102,6 +104,7 @@ async def unary(
     pattern: str = UNIFORM,
     ports: Sequence[int] = (),
     server: int = 0,
+    readers: int = 0,
 ) -> Result:
     """CreateTransfer by ghz, its callers spread over the server processes.
 
@@ -113,43 +116,56 @@ async def unary(
         pattern: See bench/requests.py.
         ports: Other ports than the bank's, and
         server: the process whose tree listens there.
+        readers: How many of the GENERATORS call ListEntries instead.
 
     Raises:
         RuntimeError: More calls were made than requests prepared.
     """
     ghz = shutil.which("ghz") or str(Path.home() / "go" / "bin" / "ghz")
     ports = ports or bank.server_ports
-    common = ["--insecure", "--call", CREATE_TRANSFER, "-c", str(callers // GENERATORS), "--connections", "2"]
+    common = ["--insecure", "-c", str(callers // GENERATORS), "--connections", "2"]
     common += ["-z", f"{seconds}s", "--duration-stop", "wait", "-O", "json"]
     common += ["--protoset", str(ROOT / "gen" / "bank.binpb")]
-    prepared = seconds * TRANSFERS_PER_S
+    prepared = seconds * CALLS_PER_S
     commands = []
     for number in range(GENERATORS):
         owner = bank.owners[number]
-        path = folder / f"transfers-{number}.bin"
-        requests = islice(transfers(bank, owner, pattern, number), prepared)
-        path.write_bytes(b"".join(delimited(request.SerializeToString()) for request in requests))
+        reads = number >= GENERATORS - readers
+        requests: Iterator[Message] = readings(owner, number) if reads else transfers(bank, owner, pattern, number)
+        path = folder / f"calls-{number}.bin"
+        path.write_bytes(b"".join(delimited(each.SerializeToString()) for each in islice(requests, prepared)))
         authorization = json.dumps({"authorization": f"Bearer {owner.token}"})
         address = f"127.0.0.1:{ports[number % len(ports)]}"
-        commands.append([ghz, *common, "-B", str(path), "-m", authorization, address])
+        call = ["--call", LIST_ENTRIES if reads else CREATE_TRANSFER]
+        commands.append([ghz, *common, *call, "-B", str(path), "-m", authorization, address])
     meter = _Meter(bank, server or None)
-    outputs = await asyncio.gather(*(_run(*command) for command in commands))
+    outputs = await asyncio.gather(*(run(*command) for command in commands))
     reports = [json.loads(output) for output in outputs]
     if any(report["count"] > prepared for report in reports):
-        raise RuntimeError(f"{prepared} requests were too few: raise TRANSFERS_PER_S")
+        raise RuntimeError(f"{prepared} requests were too few: raise CALLS_PER_S")
     good = sum(report["statusCodeDistribution"].get("OK", 0) for report in reports)
     database_us, server_us = meter.read(good)
-    latency = {
-        each["percentage"]: each["latency"] / 1e6 for report in reports for each in report["latencyDistribution"] or []
-    }
     return Result(
         rate=good / (max(report["total"] for report in reports) / 1e9),
         database_us=database_us,
         server_us=server_us,
-        p50_ms=latency.get(50, 0),
-        p95_ms=latency.get(95, 0),
-        p99_ms=latency.get(99, 0),
+        p50_ms=_percentile_ms(reports, 50),
+        p95_ms=_percentile_ms(reports, 95),
+        p99_ms=_percentile_ms(reports, 99),
         failures=sum(report["count"] for report in reports) - good,
+    )
+
+
+def _percentile_ms(reports: Sequence[dict[str, Any]], percentage: int) -> float:
+    """The worst of what the generators saw, of which each knows only its own calls."""
+    return max(
+        (
+            each["latency"] / 1e6
+            for report in reports
+            for each in report["latencyDistribution"] or []
+            if each["percentage"] == percentage
+        ),
+        default=0.0,
     )
 
 
@@ -167,7 +183,7 @@ async def json_calls(bank: Bank, seconds: int, callers: int, folder: Path) -> Re
     meter = _Meter(bank)
     before = await bank.transfer_count()
     options = ["-t1", f"-c{callers}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    output = await _run("wrk", *options, f"http://127.0.0.1:{bank.gateway_port}/v1/transfers")
+    output = await run("wrk", *options, f"http://127.0.0.1:{bank.gateway_port}/v1/transfers")
     good = await bank.transfer_count() - before
     database_us, server_us = meter.read(good)
     latency = {words[0]: _ms(words[1]) for words in map(str.split, output.splitlines()) if words and "%" in words[0]}
@@ -277,7 +293,12 @@ def _timed(times: list[float], count: int, seconds: float, meter: _Meter, failur
     return Result(count / seconds, database_us, server_us, p50, p95, p99, failures)
 
 
-async def _run(*command: str) -> str:
+async def run(*command: str) -> str:
+    """What the command prints.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=sys.stderr)
     output, _ = await process.communicate()
     if process.returncode != 0:

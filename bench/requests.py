@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 
+from bank.v1.account_service_pb2 import ListEntriesRequest
 from bank.v1.transfer_service_pb2 import BatchCreateTransfersRequest, BatchMode, CreateTransferRequest
 from uuid_utils.compat import uuid4
 
@@ -32,6 +33,13 @@ def transfers(bank: Bank, owner: Owner, pattern: str, seed: int) -> Iterator[Cre
                 amount_minor=1,
                 currency_code="USD",
             )
+
+
+def readings(owner: Owner, seed: int) -> Iterator[ListEntriesRequest]:
+    """First pages of the entries of the owner's accounts, without end."""
+    draw = random.Random(seed)  # noqa: S311 - the same load in every run
+    while True:
+        yield ListEntriesRequest(account_id=str(draw.choice(owner.account_ids)), page_size=20)
 
 
 def batches(bank: Bank, owner: Owner, size: int, seed: int) -> Iterator[BatchCreateTransfersRequest]:

@@ -1,6 +1,7 @@
 """Whether the stack's ports are free, asked before anything starts."""
 
 import errno
+import random
 import socket
 from collections import Counter
 
@@ -24,6 +25,14 @@ def check_ports(settings: Settings) -> None:
             raise StackError(f"port {port} is meant for two things: set {names} apart")
         if not port_is_free(port):
             raise StackError(f"port {port} is in use: set {variable} to another one")
+
+
+def free_ports(size: int) -> int:
+    """First of `size` consecutive free ports, below the range the kernel hands out by itself."""
+    while True:
+        first = random.randrange(20_000, 30_000)  # noqa: S311 - keeps no secret
+        if all(port_is_free(port) for port in range(first, first + size)):
+            return first
 
 
 def port_is_free(port: int) -> bool:

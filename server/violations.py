@@ -4,11 +4,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.errors import FieldViolation, InvalidRequest, UnknownCurrency
+from server.errors import FieldViolation, InvalidRequest, SameAccount, UnknownCurrency
 from server.timestamps import EARLIEST, from_proto
 from server.uuids import uuid_of_text
 
@@ -29,6 +30,35 @@ _REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
 _REFUSED_CHARACTERS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 
+class MoneyRequest(Protocol):
+    """A request to move money between two accounts, or to hold it."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def source_account_id(self) -> str: ...
+
+    @property
+    def destination_account_id(self) -> str: ...
+
+    @property
+    def amount_minor(self) -> int: ...
+
+    @property
+    def currency_code(self) -> str: ...
+
+
+class Money(NamedTuple):
+    """What such requests have in common, checked."""
+
+    request_id: UUID
+    source_id: UUID
+    destination_id: UUID
+    amount_minor: int
+    currency_code: str
+
+
 class Violations:
     """Collects the violations of one request.
 
@@ -39,6 +69,7 @@ class Violations:
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
         self._unknown_currency: UnknownCurrency | None = None
+        self._same_account = False
 
     def add(self, field: str, description: str) -> None:
         """Note that `field` is wrong and what would be right."""
@@ -58,6 +89,18 @@ class Violations:
             self.add("request_id", "differs from the header Idempotency-Key: send one of them")
             return NIL
         return self.uuid("request_id", value or idempotency_key)
+
+    def money(self, request: MoneyRequest, idempotency_key: str, currencies: Mapping[str, object]) -> Money:
+        """Request id, two accounts, amount and currency; SameAccount is raised if nothing else is wrong."""
+        money = Money(
+            self.request_id(request.request_id, idempotency_key),
+            self.uuid("source_account_id", request.source_account_id),
+            self.uuid("destination_account_id", request.destination_account_id),
+            self.amount("amount_minor", request.amount_minor),
+            self.currency("currency_code", request.currency_code, currencies),
+        )
+        self._same_account = money.source_id == money.destination_id
+        return money
 
     def amount(self, field: str, value: int) -> int:
         """An amount in minor units, 1 to 10^17."""
@@ -159,9 +202,12 @@ class Violations:
         Raises:
             InvalidRequest: With all violations, in the order they were found.
             UnknownCurrency: The currency was the only thing wrong.
+            SameAccount: Nothing is wrong but that money would go where it is.
         """
         unknown = self._unknown_currency
         if self._violations:
             raise InvalidRequest([*self._violations, *(unknown.violations if unknown else ())])
         if unknown is not None:
             raise unknown
+        if self._same_account:
+            raise SameAccount

@@ -4,7 +4,6 @@ TEST_DATABASE_URL names a superuser of another PostgreSQL (15 or newer) to test 
 """
 
 import os
-import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +21,7 @@ import redis.asyncio
 
 from local.mail_sink import mail_sink
 from local.migrate import MIGRATIONS_DIR, migrate
-from local.ports import port_is_free
+from local.ports import free_ports
 from local.postgres import (
     APPLICATION_ROLE,
     OWNER_ROLE,
@@ -98,14 +97,6 @@ class Stack:
 
 
 CloneDatabase: TypeAlias = Callable[[], AbstractAsyncContextManager[Database]]
-
-
-def free_ports(size: int) -> int:
-    """First of `size` consecutive free ports, below the range the kernel hands out by itself."""
-    while True:
-        first = random.randrange(20_000, 30_000)
-        if all(port_is_free(port) for port in range(first, first + size)):
-            return first
 
 
 def stack_environment(state_dir: Path) -> dict[str, str]:

@@ -19,7 +19,6 @@ from bank.v1.transfer_service_pb2 import Transfer as TransferMessage
 from bankdb.holds import GetHoldRow, ListAllHoldsRow, ListHoldsOfAccountsRow
 
 from server.caller import Caller
-from server.errors import SameAccount
 from server.holds.operations import HoldFilter
 from server.ledger.movements import UNRESOLVED, Kind, Movement, fingerprint_of
 from server.ledger.state import EXPIRED
@@ -43,26 +42,20 @@ def parse_create_hold(
         SameAccount: Nothing else is wrong.
     """
     check = Violations()
-    request_id = check.request_id(request.request_id, idempotency_key)
-    source_id = check.uuid("source_account_id", request.source_account_id)
-    destination_id = check.uuid("destination_account_id", request.destination_account_id)
-    amount_minor = check.amount("amount_minor", request.amount_minor)
-    currency_code = check.currency("currency_code", request.currency_code, reference_data.currencies)
+    money = check.money(request, idempotency_key, reference_data.currencies)
     expire_time = check.time("expire_time", request.expire_time) if request.HasField("expire_time") else None
     check.raise_if_any()
-    if source_id == destination_id:
-        raise SameAccount
     return Movement(
         kind=Kind.HOLD,
         user_id=caller.user_id,
         session_id=caller.session_id,
-        request_id=request_id,
+        request_id=money.request_id,
         rpc=CREATE_HOLD,
-        fingerprint=fingerprint_of(source_id, destination_id, amount_minor, currency_code, expire_time),
-        source_id=source_id,
-        destination_id=destination_id,
-        amount_minor=amount_minor,
-        currency_code=currency_code,
+        fingerprint=fingerprint_of(*money[1:], expire_time),
+        source_id=money.source_id,
+        destination_id=money.destination_id,
+        amount_minor=money.amount_minor,
+        currency_code=money.currency_code,
         expire_time=expire_time,
     )
 

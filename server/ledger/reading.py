@@ -102,9 +102,7 @@ async def read_contexts(connection: Connection, movements: Sequence[Movement]) -
     )
     now = next(row.now for row in rows if row.ordinal is None)
     of_caller: dict[tuple[UUID | None, UUID], Context] = {
-        (row.session_id, row.user_id): Context(
-            row.session_live, row.user_disabled, row.email_verified, row.roles, now
-        )
+        (row.session_id, row.user_id): Context(row.session_live, row.user_disabled, row.email_verified, row.roles, now)
         for row in rows
         if row.ordinal is None
     }

@@ -11,7 +11,7 @@ from server.database import Connection
 from server.ledger.movements import Kind, Movement, Posted
 from server.ledger.posting import Evaluation, evaluate, release_overdue
 from server.ledger.reading import account_ids, lock_accounts, read_books, read_contexts, resolve
-from server.ledger.state import Books, Hold
+from server.ledger.state import Account, Books, Hold
 
 
 class RowsChanged(Exception):
@@ -75,7 +75,7 @@ async def write(connection: Connection, evaluation: Evaluation, books: Books) ->
         return
     if evaluation.placed:
         await _insert_holds(connection, evaluation.placed, books)
-    await _insert_postings(connection, evaluation.posted, books)
+    await _insert_postings(connection, evaluation.posted, changed)
     settled = [hold for hold in books.holds.values() if hold.settle_time is not None]
     if settled:
         await _update_holds(connection, settled)
@@ -88,9 +88,8 @@ async def write(connection: Connection, evaluation: Evaluation, books: Books) ->
         )
 
 
-async def _insert_postings(connection: Connection, posted: Sequence[Posted], books: Books) -> None:
+async def _insert_postings(connection: Connection, posted: Sequence[Posted], changed: Sequence[Account]) -> None:
     movements = [each.movement for each in posted]
-    changed = [account for account in books.accounts.values() if account.changed]
     updated = await transfer_queries.insert_postings(
         connection,
         ids=[each.transfer_id for each in posted],

@@ -23,7 +23,7 @@ from bankdb.transfers import GetTransferRow
 from google.rpc.status_pb2 import Status
 
 from server.caller import Caller
-from server.errors import BankError, InvalidRequest, SameAccount
+from server.errors import BankError, InvalidRequest
 from server.ledger.movements import UNRESOLVED, Done, Kind, Movement, Posted, fingerprint_of
 from server.reference_data import ReferenceData
 from server.timestamps import EARLIEST, LATEST
@@ -47,31 +47,23 @@ def parse_create_transfer(
         SameAccount: Nothing else is wrong.
     """
     check = Violations()
-    request_id = check.request_id(request.request_id, idempotency_key)
-    source_id = check.uuid("source_account_id", request.source_account_id)
-    destination_id = check.uuid("destination_account_id", request.destination_account_id)
-    amount_minor = check.amount("amount_minor", request.amount_minor)
-    currency_code = check.currency("currency_code", request.currency_code, reference_data.currencies)
+    money = check.money(request, idempotency_key, reference_data.currencies)
     description = check.text("description", request.description, longest=DESCRIPTION_LENGTH_MAX)
     reference = check.text("reference", request.reference, longest=REFERENCE_LENGTH_MAX) or None
     labels = check.metadata("metadata", request.metadata)
     check.raise_if_any()
-    if source_id == destination_id:
-        raise SameAccount
     metadata = json.dumps(labels, sort_keys=True) if labels else None
     return Movement(
         kind=Kind.TRANSFER,
         user_id=caller.user_id,
         session_id=caller.session_id,
-        request_id=request_id,
+        request_id=money.request_id,
         rpc=CREATE_TRANSFER,
-        fingerprint=fingerprint_of(
-            source_id, destination_id, amount_minor, currency_code, description, reference, metadata
-        ),
-        source_id=source_id,
-        destination_id=destination_id,
-        amount_minor=amount_minor,
-        currency_code=currency_code,
+        fingerprint=fingerprint_of(*money[1:], description, reference, metadata),
+        source_id=money.source_id,
+        destination_id=money.destination_id,
+        amount_minor=money.amount_minor,
+        currency_code=money.currency_code,
         description=description,
         reference=reference,
         metadata=metadata,

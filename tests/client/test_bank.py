@@ -21,7 +21,8 @@ from grpc_status import rpc_status
 from client.bank import TRIES_MAX, Bank
 from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
-from tests.conftest import Stack, free_ports
+from local.ports import free_ports
+from tests.conftest import Stack
 
 
 async def account_of(bank: Bank) -> Account:

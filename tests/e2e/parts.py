@@ -19,6 +19,7 @@ import grpc
 from uuid_utils.compat import uuid7
 
 from local.migrate import MIGRATIONS_DIR, migrate
+from local.ports import free_ports
 from local.postgres import (
     APPLICATION_ROLE,
     OWNER_ROLE,
@@ -35,7 +36,6 @@ from local.secrets import new_secrets
 from server.config import Settings
 from server.keys import load, write_new
 from server.tokens import AccessTokens
-from tests.conftest import free_ports
 from tests.e2e.wire import CALL_TIMEOUT_S, GrpcWire, JsonWire
 from tests.envoy.gateway import Gateway, running_gateway
 

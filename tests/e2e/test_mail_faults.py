@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 from aiosmtpd.smtp import SMTP
 
+from local.ports import free_ports
 from local.process import Child, start_service
 from local.redis_server import redis_service, redis_url
 from local.secrets import new_secrets
-from tests.conftest import free_ports
 from tests.e2e.parts import Parts, running_parts
 from tests.e2e.wire import JsonWire
 from tests.worker.surroundings import ScriptedSink, WorkerProcess, eventually, worker_process

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conftest import free_ports
+from local.ports import free_ports
 from tests.envoy.gateway import Gateway, running_gateway, wait_for_status
 from tests.envoy.upstream import Upstream, start_upstream
 

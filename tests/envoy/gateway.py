@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from local.gateway import gateway_command, render
+from local.ports import free_ports
 from local.probes import answers_http
 from local.process import Service, start_service
-from tests.conftest import free_ports
 
 Headers = Sequence[tuple[str, str]]
 

@@ -14,9 +14,9 @@ import grpc
 import pytest
 from bank.v1 import user_service_pb2, user_service_pb2_grpc
 
+from local.ports import free_ports
 from local.probes import serves_grpc
 from local.process import Child, Service, start_service
-from tests.conftest import free_ports
 from tests.envoy.gateway import Gateway, running_gateway, wait_for_status
 from tests.envoy.upstream import start_upstream
 

@@ -10,9 +10,10 @@ import pytest
 
 from local.errors import StackError
 from local.migrate import MIGRATIONS_DIR, migrate, new_migration
+from local.ports import free_ports
 from local.postgres import OWNER_ROLE, prepare_database
 from local.settings import ROOT
-from tests.conftest import PostgresServer, free_ports
+from tests.conftest import PostgresServer
 
 SLOW = """\
 -- migrate:up

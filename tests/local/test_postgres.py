@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from local.errors import StackError
+from local.ports import free_ports
 from local.postgres import (
     APPLICATION_ROLE,
     OWNER_ROLE,
@@ -23,7 +24,6 @@ from local.postgres import (
 from local.process import Service
 from local.secrets import Secrets, new_secrets
 from local.supervisor import Supervisor
-from tests.conftest import free_ports
 
 
 class Cluster:

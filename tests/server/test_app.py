@@ -19,13 +19,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
+from local.ports import free_ports
 from server.access import BATCH_BYTES_MAX
 from server.app import LIVENESS, SERVICES, serve
 from server.config import Settings
 from server.keys import Keys
 from server.tokens import AccessTokens
 from tests.conftest import Database as MigratedDatabase
-from tests.conftest import PostgresServer, free_ports
+from tests.conftest import PostgresServer
 from tests.server.bank_server import refusal_of
 from tests.server.conftest import Bank
 from tests.server.identity import bearer, new_keys

@@ -7,6 +7,7 @@ from time import monotonic
 import asyncpg
 import pytest
 
+from local.ports import free_ports
 from server.database import (
     ACQUIRE_TIMEOUT_S,
     LOCK_TIMEOUT_S,
@@ -19,7 +20,6 @@ from server.database import (
 )
 from server.errors import Contended, DatabaseUnavailable, NotFound
 from tests.conftest import Database as MigratedDatabase
-from tests.conftest import free_ports
 
 
 @pytest.fixture

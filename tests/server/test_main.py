@@ -17,10 +17,10 @@ from bank.v1 import session_service_pb2
 from bank.v1.session_service_pb2_grpc import SessionServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from local.ports import free_ports
 from local.settings import ROOT
 from server.keys import write_new
 from tests.conftest import Database as MigratedDatabase
-from tests.conftest import free_ports
 
 PASSWORD = "seven blue herons at dusk"
 

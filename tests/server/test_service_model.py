@@ -33,13 +33,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from local.ports import free_ports
 from server.config import Settings
 from server.database import Database, open_pool
 from server.keys import load, write_new
 from server.ledger.verification import verify
 from server.tokens import AccessTokens
 from tests.conftest import Database as MigratedDatabase
-from tests.conftest import free_ports
 from tests.server.model import ModelAccount, ModelBank
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "15"))

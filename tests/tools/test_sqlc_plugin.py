@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -204,7 +203,7 @@ class TestEmittedFunctions:
         await books.insert_book(connection, **book_fields())
         found = await books.get_book(connection, book_id=BOOK_ID)
         assert isinstance(found, models.Book)
-        assert {field.name: getattr(found, field.name) for field in fields(found)} == book_fields()
+        assert found._asdict() == book_fields()
         assert json.loads(found.attributes) == {"colour": "grey"}
 
     async def test_enums_and_arrays_come_back_as_members_and_lists(
@@ -219,7 +218,7 @@ class TestEmittedFunctions:
             labels=["old", "heavy"],
             room=None,
         )
-        await racks.insert_rack(connection, **{field.name: getattr(rack, field.name) for field in fields(rack)})
+        await racks.insert_rack(connection, **rack._asdict())
         found = await racks.get_rack(connection, rack_id=RACK_ID)
         assert found == rack
         assert found.state is state.BEING_SORTED
@@ -308,11 +307,12 @@ class TestEmittedSource:
     def test_sql_is_a_constant_that_begins_with_the_query_name(self, books: ModuleType) -> None:
         assert books.COUNT_BOOKS == "-- name: CountBooks :one\nSELECT count(*) FROM books\n"
 
-    def test_rows_are_frozen_and_slotted(self, models: ModuleType) -> None:
+    def test_rows_cannot_be_changed(self, models: ModuleType) -> None:
         book = models.Book(**book_fields())
-        with pytest.raises(FrozenInstanceError):
+        with pytest.raises(AttributeError):
             book.title = "other"
-        assert not hasattr(book, "__dict__")
+        with pytest.raises(AttributeError):
+            book.subtitle = "another"
 
     def test_only_tables_and_enums_in_use_are_emitted(self, models: ModuleType) -> None:
         assert not hasattr(models, "Point")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import SMTP
 
+from local.ports import free_ports
 from server.database import Database, open_pool
 from server.keys import load, write_new
 from server.tokens import MailTokens
 from tests.conftest import Database as TestDatabase
-from tests.conftest import free_ports
 from tests.worker.surroundings import Bank, ScriptedSink, read_settings
 from worker.settings import open_redis
 

@@ -22,12 +22,12 @@ from bankdb import mail_tokens, outbox, users
 from bankdb.models import User
 from uuid_utils.compat import uuid7
 
+from local.ports import free_ports
 from server.config import Settings
 from server.database import Database
 from server.jobs import Job, payload
 from server.tokens import MailTokens, digest
 from tests.conftest import Database as TestDatabase
-from tests.conftest import free_ports
 from worker.accounts import FirstAccount
 from worker.email import VerificationEmail
 from worker.job_queue import JobQueue, Work

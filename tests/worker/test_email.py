@@ -5,9 +5,9 @@ import pytest
 from arq.worker import Retry
 from pydantic import SecretStr
 
+from local.ports import free_ports
 from server.jobs import Job
 from server.tokens import digest
-from tests.conftest import free_ports
 from tests.worker.surroundings import Bank, read_settings
 from worker.settings import TRIES_MAX
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from arq.constants import in_progress_key_prefix
 
+from local.ports import free_ports
 from server.jobs import Job
-from tests.conftest import free_ports
 from tests.worker.surroundings import Bank, WorkerProcess, eventually, link_to, worker_process
 
 

@@ -14,7 +14,6 @@ from bank.v1.transfer_service_pb2 import ScheduledTransfer as ScheduledTransferM
 from bankdb.models import ScheduledTransfer
 
 from server.caller import Caller
-from server.errors import SameAccount
 from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.reference_data import ReferenceData
 from server.timestamps import EARLIEST, to_proto
@@ -35,11 +34,7 @@ def parse_create_schedule(
         SameAccount: Nothing else is wrong.
     """
     check = Violations()
-    request_id = check.request_id(request.request_id, idempotency_key)
-    source_id = check.uuid("source_account_id", request.source_account_id)
-    destination_id = check.uuid("destination_account_id", request.destination_account_id)
-    amount_minor = check.amount("amount_minor", request.amount_minor)
-    currency_code = check.currency("currency_code", request.currency_code, reference_data.currencies)
+    money = check.money(request, idempotency_key, reference_data.currencies)
     description = check.text("description", request.description, longest=DESCRIPTION_LENGTH_MAX)
     reference = check.text("reference", request.reference, longest=REFERENCE_LENGTH_MAX) or None
     execute_time = EARLIEST
@@ -48,21 +43,17 @@ def parse_create_schedule(
     else:
         check.add("execute_time", "must say when the transfer shall be made")
     check.raise_if_any()
-    if source_id == destination_id:
-        raise SameAccount
     movement = Movement(
         kind=Kind.TRANSFER,
         user_id=caller.user_id,
         session_id=caller.session_id,
-        request_id=request_id,
+        request_id=money.request_id,
         rpc=CREATE_SCHEDULED_TRANSFER,
-        fingerprint=fingerprint_of(
-            source_id, destination_id, amount_minor, currency_code, description, reference, execute_time
-        ),
-        source_id=source_id,
-        destination_id=destination_id,
-        amount_minor=amount_minor,
-        currency_code=currency_code,
+        fingerprint=fingerprint_of(*money[1:], description, reference, execute_time),
+        source_id=money.source_id,
+        destination_id=money.destination_id,
+        amount_minor=money.amount_minor,
+        currency_code=money.currency_code,
         description=description,
         reference=reference,
     )

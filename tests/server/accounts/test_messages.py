@@ -1,7 +1,6 @@
 """Requests about accounts: everything that is wrong at once, and what is made of what is right."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -205,7 +204,7 @@ class TestRender:
     )
 
     def test_overdue_holds_hold_nothing_any_more(self) -> None:
-        message = render_account(replace(self.ROW, overdue_minor=20))
+        message = render_account(self.ROW._replace(overdue_minor=20))
         assert (message.held_minor, message.available_minor) == (10, 95)
 
     def test_account_tells_what_may_be_spent(self) -> None:

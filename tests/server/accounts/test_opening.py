@@ -1,7 +1,7 @@
 """Opening an account: once for each request id, however many ask at once."""
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -42,7 +42,7 @@ class TestOpen:
         account, replayed = await accounts.open(new_account(alice), caller(alice))
 
         assert not replayed
-        assert asdict(account) == asdict(await bank.get(account.id))
+        assert account._asdict() == (await bank.get(account.id))._asdict()
         assert (account.owner_user_id, account.currency_code, account.display_name) == (alice.user_id, "USD", "Rent")
         assert (account.state, account.posted_minor, account.held_minor, account.version) == ("OPEN", 0, 0, 1)
         assert account.id.version == 7

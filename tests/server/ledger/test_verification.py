@@ -156,6 +156,14 @@ class TestDifferences:
         await scene.break_by("DELETE FROM transfers WHERE id = $1", scene.posted.transfer_id)
         assert await differences(bank) == {Difference(Rule.TWO_ENTRIES, str(scene.posted.transfer_id), 2, 4)}
 
+    async def test_entries_of_an_account_that_does_not_exist(self, bank: Bank, scene: Scene) -> None:
+        await scene.break_by("DELETE FROM accounts WHERE id = $1", scene.destination)
+        assert await differences(bank) == {
+            Difference(Rule.ZERO_SUM, "USD", 0, -30),
+            Difference(Rule.BALANCE, str(scene.destination), 30, 0),
+            Difference(Rule.SEQUENCE, str(scene.destination), 0, 1),
+        }
+
     async def test_transfer_of_another_amount_than_its_entries(self, bank: Bank, scene: Scene) -> None:
         await scene.break_by("UPDATE transfers SET amount_minor = 31 WHERE id = $1", scene.posted.transfer_id)
         assert await differences(bank) == {Difference(Rule.TWO_ENTRIES, str(scene.posted.transfer_id), 2, 0)}

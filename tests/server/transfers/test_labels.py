@@ -1,7 +1,6 @@
 """ListTransfers by a label: whose, which, page by page."""
 
 import json
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -35,9 +34,8 @@ class Scene:
         return self
 
     async def send(self, who: Person, source: UUID, destination: UUID, **labels: str) -> UUID:
-        made = replace(
-            movement(who, source, destination, 1, reference=f"{uuid4()}"),
-            metadata=json.dumps(labels, sort_keys=True) if labels else None,
+        made = movement(who, source, destination, 1, reference=f"{uuid4()}")._replace(
+            metadata=json.dumps(labels, sort_keys=True) if labels else None
         )
         posted = await self.bank.ledger.post(made)
         assert isinstance(posted, Posted)

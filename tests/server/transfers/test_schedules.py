@@ -98,17 +98,17 @@ class TestCreate:
         first, _ = await scene.schedules.create(new)
         before = await scene.bank.counts()
         assert await scene.schedules.create(new) == (first, True)
-        other = replace(new, movement=replace(new.movement, fingerprint=b"other"))
+        other = replace(new, movement=new.movement._replace(fingerprint=b"other"))
         with pytest.raises(RequestIdReused):
             await scene.schedules.create(other)
         with pytest.raises(RequestIdReused):
-            await scene.bank.ledger.post(replace(new.movement, rpc="test/other"))
+            await scene.bank.ledger.post(new.movement._replace(rpc="test/other"))
         assert await scene.bank.counts() == before
 
     async def test_many_calls_with_one_request_id_store_one(self, scene: Scene) -> None:
         second = await scene.bank.account(scene.alice)
         new = scene.new()
-        elsewhere = replace(new, movement=replace(new.movement, source_id=second))
+        elsewhere = replace(new, movement=new.movement._replace(source_id=second))
         results = await asyncio.gather(*(scene.schedules.create((new, elsewhere)[n % 2]) for n in range(8)))
         assert len({row.id for row, _ in results}) == 1
         assert sorted(replayed for _, replayed in results) == [False] + [True] * 7
@@ -125,24 +125,24 @@ class TestCreate:
                 await scene.schedules.create(changed)
             assert (await bank.counts(), await scene.rows()) == before
 
-        await refused(replace(new, movement=replace(new.movement, session_id=uuid4())), SessionRevoked)
+        await refused(replace(new, movement=new.movement._replace(session_id=uuid4())), SessionRevoked)
         unverified = await bank.person(verified=False)
-        as_unverified = replace(
-            new.movement, user_id=unverified.user_id, session_id=unverified.session_id, destination_id=uuid4()
+        as_unverified = new.movement._replace(
+            user_id=unverified.user_id, session_id=unverified.session_id, destination_id=uuid4()
         )
         await refused(replace(new, movement=as_unverified), EmailNotVerified)
-        as_stranger = replace(new.movement, user_id=stranger.user_id, session_id=stranger.session_id)
+        as_stranger = new.movement._replace(user_id=stranger.user_id, session_id=stranger.session_id)
         await refused(replace(new, movement=as_stranger), NotFound)
-        await refused(replace(new, movement=replace(new.movement, destination_id=uuid4())), NotFound)
+        await refused(replace(new, movement=new.movement._replace(destination_id=uuid4())), NotFound)
         cash = bank.reference.cash_account("USD")
-        await refused(replace(new, movement=replace(new.movement, destination_id=cash)), NotFound)
+        await refused(replace(new, movement=new.movement._replace(destination_id=cash)), NotFound)
         await bank.as_owner("UPDATE accounts SET state = 'CLOSED' WHERE id = $1", euros)
-        await refused(replace(new, movement=replace(new.movement, destination_id=euros)), AccountClosed)
+        await refused(replace(new, movement=new.movement._replace(destination_id=euros)), AccountClosed)
         await bank.as_owner("UPDATE accounts SET state = 'OPEN' WHERE id = $1", euros)
         await bank.as_owner("UPDATE accounts SET state = 'FROZEN' WHERE id = $1", scene.source)
-        await refused(replace(new, movement=replace(new.movement, destination_id=euros)), AccountFrozen)
+        await refused(replace(new, movement=new.movement._replace(destination_id=euros)), AccountFrozen)
         await bank.as_owner("UPDATE accounts SET state = 'OPEN' WHERE id = $1", scene.source)
-        await refused(replace(new, movement=replace(new.movement, destination_id=euros)), CurrencyMismatch)
+        await refused(replace(new, movement=new.movement._replace(destination_id=euros)), CurrencyMismatch)
         await refused(new, InvalidRequest)
         await refused(replace(new, execute_time=later(days=367)), InvalidRequest)
         await bank.pool.execute("UPDATE users SET disabled = true WHERE id = $1", scene.alice.user_id)
