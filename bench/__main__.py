@@ -23,7 +23,7 @@ from bench.load import (
     unary,
     yardstick,
 )
-from bench.report import bars, table
+from bench.report import bars, table, write
 from bench.requests import HOT_DESTINATION, HOT_SOURCE
 
 _Row = Callable[[], Awaitable[Result]]
@@ -65,7 +65,7 @@ async def main() -> int:
     report = "\n".join([setting, "", table(medians), "", bars(medians), "", f"The ledger adds up: {consistent}."])
     print(report)
     if options.report:
-        options.report.write_text(f"# Benchmarks\n\n{report}\n")
+        write(options.report, report)
     return 0 if consistent and not any(result.failures for result in medians.values()) else 1
 
 

@@ -18,7 +18,7 @@ import asyncpg
 
 from bench.bank import Bank, running_bank
 from bench.load import ROOT, Result, batches, machine, missing_tools, run, unary
-from bench.report import table
+from bench.report import table, write
 from local.postgres import binary
 
 _POLL_S = 1.0
@@ -63,14 +63,8 @@ async def main() -> int:
     report = "\n".join([setting, "", table(rows), "", head, ratios, "", verdict])
     print(report)
     if options.report:
-        options.report.write_text(f"# Growth\n\n{_INTRODUCTION}\n\n{report}\n")
+        write(options.report, report)
     return 0 if consistent and not any(result.failures for result in rows.values()) else 1
-
-
-_INTRODUCTION = """\
-`make bench-growth` measures a small ledger, lets it grow by SQL as if every account had moved money for years, waits
-until the worker has sealed what was added, measures again over all accounts, verifies, and rewrites this page. It takes
-about half an hour."""
 
 
 async def _measure(bank: Bank, folder: Path, options: argparse.Namespace) -> dict[str, Result]:

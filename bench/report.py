@@ -1,8 +1,17 @@
 """Figures as Markdown."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from bench.load import Result
+
+LAST_RUN = "## The last run\n"
+
+
+def write(path: Path, report: str) -> None:
+    """Put the report below the heading of the last run; what stands above it is written by hand and stays."""
+    text = path.read_text() if path.exists() else "# Benchmarks\n\n"
+    path.write_text(f"{text.partition(LAST_RUN)[0]}{LAST_RUN}\n{report}\n")
 
 
 def table(rows: Mapping[str, Result]) -> str:
