@@ -32,6 +32,7 @@ SIGNED_IN = Access()
 MONEY = Access(checked_by_ledger=True)
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
 BANKER = Access(roles=frozenset({Role.BANKER}))
+MERCHANT = Access(roles=frozenset({Role.MERCHANT, Role.ADMIN}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 
 ACCESS: dict[str, Access] = {
@@ -75,6 +76,12 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.HoldService/ListHolds": SIGNED_IN,
     "/bank.v1.HoldService/CaptureHold": MONEY,
     "/bank.v1.HoldService/VoidHold": MONEY,
+    "/bank.v1.ProductService/CreateProduct": MERCHANT,
+    "/bank.v1.ProductService/GetProduct": SIGNED_IN,
+    "/bank.v1.ProductService/ListProducts": SIGNED_IN,
+    "/bank.v1.ProductService/UpdateProduct": MERCHANT,
+    "/bank.v1.ProductService/ArchiveProduct": MERCHANT,
+    "/bank.v1.ProductService/AdjustInventory": MERCHANT,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=300.0),
     "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,

@@ -13,6 +13,8 @@ from bank.v1 import (
     hold_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    product_service_pb2,
+    product_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     transfer_service_pb2,
@@ -42,6 +44,8 @@ from server.ledger.rpc import LedgerServicer
 from server.ledger.verification import VERIFY_TIMEOUT_S
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
+from server.products.operations import Products
+from server.products.rpc import ProductServicer
 from server.reference_data import ReferenceData
 from server.sessions.callers import CallerStates
 from server.sessions.operations import Sessions
@@ -61,6 +65,7 @@ SERVICES = [
         account_service_pb2,
         transfer_service_pb2,
         hold_service_pb2,
+        product_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -196,6 +201,9 @@ def _build(
     )
     hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
+    )
+    product_service_pb2_grpc.add_ProductServiceServicer_to_server(
+        ProductServicer(Products(database, page_tokens), reference), server
     )
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
     return server, _add_standard_services(server, reflected=not settings.is_production)

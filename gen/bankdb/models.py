@@ -55,6 +55,26 @@ class LedgerBlock(NamedTuple):
     create_time: datetime
 
 
+class Product(NamedTuple):
+    """A row of table products."""
+
+    id: UUID
+    merchant_user_id: UUID
+    name: str
+    description: str
+    search_words: str
+    price_minor: int
+    currency_code: str
+    settlement_account_id: UUID
+    on_hand: int
+    reserved: int
+    movement_count: int
+    state: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
 class Request(NamedTuple):
     """A row of table requests."""
 
