@@ -13,6 +13,8 @@ from bank.v1 import (
     hold_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    order_service_pb2,
+    order_service_pb2_grpc,
     product_service_pb2,
     product_service_pb2_grpc,
     session_service_pb2,
@@ -42,6 +44,8 @@ from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.rpc import LedgerServicer
 from server.ledger.verification import VERIFY_TIMEOUT_S
+from server.orders.operations import Orders
+from server.orders.rpc import OrderServicer
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
 from server.products.operations import Products
@@ -66,6 +70,7 @@ SERVICES = [
         transfer_service_pb2,
         hold_service_pb2,
         product_service_pb2,
+        order_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -205,6 +210,7 @@ def _build(
     product_service_pb2_grpc.add_ProductServiceServicer_to_server(
         ProductServicer(Products(database, page_tokens), reference), server
     )
+    order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(Orders(database, page_tokens)), server)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
     return server, _add_standard_services(server, reflected=not settings.is_production)
 

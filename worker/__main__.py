@@ -20,6 +20,7 @@ from worker.chain import Chain
 from worker.email import VerificationEmail
 from worker.holds import HoldSweep
 from worker.job_queue import JobQueue, Work
+from worker.orders import OrderSweep
 from worker.outbox import Relay
 from worker.schedules import Schedules
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
@@ -53,6 +54,7 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
             group.create_task(keep_running("chain", Chain(sealing).run))
             group.create_task(keep_running("relay", relay.run))
             group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
+            group.create_task(keep_running("order_sweep", OrderSweep(database).run))
             group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("queue", queue.run))
 

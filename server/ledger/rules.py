@@ -20,6 +20,7 @@ from server.errors import (
     NotFound,
     SessionRevoked,
     Unauthenticated,
+    WrongOrderState,
 )
 from server.ledger.errors import (
     AlreadyReversed,
@@ -46,6 +47,8 @@ def refusal_of_caller(movement: Movement, context: Context) -> BankError | None:
     if not context.email_verified:
         return EmailNotVerified(movement.user_id)
     if movement.kind in _AT_COUNTER and Role.BANKER not in context.roles:
+        return Forbidden()
+    if movement.roles_any and movement.roles_any.isdisjoint(context.roles):
         return Forbidden()
     return None
 
@@ -74,8 +77,18 @@ def refusal_at_counter(movement: Movement, source: Account | None, destination: 
 def refusal_of_hold_access(
     movement: Movement, hold: Hold | None, source: Account, destination: Account, context: Context
 ) -> BankError | None:
-    """For CAPTURE and VOID: the owner of the destination, and bankers; the source's owner only looks on."""
+    """For CAPTURE and VOID: the owner of the destination, and bankers; the source's owner only looks on.
+
+    The hold of an order is settled by the order, which has decided who may.
+    """
+    of_order = hold is not None and hold.order_id is not None
+    if hold is not None and of_order and movement.order_id == hold.order_id:
+        return None
     if hold is not None and (destination.owner_user_id == movement.user_id or Role.BANKER in context.roles):
+        if of_order:
+            return WrongOrderState(
+                str(hold.order_id), f"hold {hold.id} belongs to order {hold.order_id}: ship or cancel the order"
+            )
         return None
     if hold is not None and (source.owner_user_id == movement.user_id or Role.ADMIN in context.roles):
         return Forbidden("only the owner of the destination account and bankers settle a hold")
@@ -85,13 +98,20 @@ def refusal_of_hold_access(
 def refusal_of_reversal_access(
     movement: Movement, original: Original | None, source: Account, destination: Account, context: Context
 ) -> BankError | None:
-    """For REVERSAL, whose source is the original's destination: who got the money gives it back."""
+    """For REVERSAL, whose source is the original's destination: who got the money gives it back.
+
+    What paid an order is reversed by the order, which has decided who may.
+    """
+    if original is not None and original.order_id is not None and movement.order_id == original.order_id:
+        return None
     banker = Role.BANKER in context.roles
     parties = (source.owner_user_id, destination.owner_user_id)
     if original is None or not (banker or movement.user_id in parties or Role.ADMIN in context.roles):
         return NotFound("transfer", str(movement.subject_id))
     if original.kind == Kind.REVERSAL:
         return NotReversible(original.id)
+    if original.order_id is not None:
+        return NotReversible(original.id, original.order_id)
     if original.kind in _AT_COUNTER:
         if not banker or movement.user_id in parties:
             return Forbidden("only a banker reverses what was paid in or out, and not on their own account")

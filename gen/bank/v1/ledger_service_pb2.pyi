@@ -24,6 +24,8 @@ class LedgerRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEDGER_RULE_CAPTURE: _ClassVar[LedgerRule]
     LEDGER_RULE_REVERSAL: _ClassVar[LedgerRule]
     LEDGER_RULE_CHAIN: _ClassVar[LedgerRule]
+    LEDGER_RULE_PAYMENT: _ClassVar[LedgerRule]
+    LEDGER_RULE_STOCK: _ClassVar[LedgerRule]
 LEDGER_RULE_UNSPECIFIED: LedgerRule
 LEDGER_RULE_ZERO_SUM: LedgerRule
 LEDGER_RULE_BALANCE: LedgerRule
@@ -35,6 +37,8 @@ LEDGER_RULE_HELD: LedgerRule
 LEDGER_RULE_CAPTURE: LedgerRule
 LEDGER_RULE_REVERSAL: LedgerRule
 LEDGER_RULE_CHAIN: LedgerRule
+LEDGER_RULE_PAYMENT: LedgerRule
+LEDGER_RULE_STOCK: LedgerRule
 
 class LedgerDifference(_message.Message):
     __slots__ = ("rule", "subject", "expected", "actual", "detail")
