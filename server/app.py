@@ -46,6 +46,7 @@ from server.ledger.rpc import LedgerServicer
 from server.ledger.verification import VERIFY_TIMEOUT_S
 from server.orders.operations import Orders
 from server.orders.rpc import OrderServicer
+from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE, OrderTransactions
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
 from server.products.operations import Products
@@ -126,9 +127,12 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     )
     ledger = CommitQueue(ledger_pool, settings.ledger_side_connections)
     batches = Batches(ledger_pool)
+    order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
-    server, health_servicer = _build(settings, keys, database, whole_ledger, ledger, batches, reference, passwords)
+    server, health_servicer = _build(
+        settings, keys, database, whole_ledger, order_database, ledger, batches, reference, passwords
+    )
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
     # Loaded before the first call can arrive, if the database is there; the watch tries again.
@@ -149,6 +153,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
         await watch
     passwords.close()
     await whole_ledger.close()
+    await order_database.close()
     await database.close()
     await Database(ledger_pool).close()
     _log.info("stopped")
@@ -159,6 +164,7 @@ def _build(
     keys: Keys,
     database: Database,
     whole_ledger: Database,
+    order_database: Database,
     ledger: CommitQueue,
     batches: Batches,
     reference: ReferenceData,
@@ -210,7 +216,9 @@ def _build(
     product_service_pb2_grpc.add_ProductServiceServicer_to_server(
         ProductServicer(Products(database, page_tokens), reference), server
     )
-    order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(Orders(database, page_tokens)), server)
+    order_service_pb2_grpc.add_OrderServiceServicer_to_server(
+        OrderServicer(Orders(database, OrderTransactions(order_database), page_tokens)), server
+    )
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
     return server, _add_standard_services(server, reflected=not settings.is_production)
 

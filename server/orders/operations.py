@@ -19,6 +19,7 @@ from server.errors import NotFound
 from server.orders.actors import Actor
 from server.orders.placing import NewOrder, place_order
 from server.orders.steps import Refund, cancel_order, deliver_order, refund_order, ship_order
+from server.orders.transactions import OrderTransactions
 from server.page_token import PageTokens
 
 ORDER_LIFETIME = timedelta(days=7)
@@ -54,13 +55,21 @@ class Orders:
     """Places, changes and reads orders as far as a caller may.
 
     Args:
-        database: Of the bank.
+        database: For reading.
+        transactions: For everything else.
         page_tokens: For lists.
         lifetime: After which an order ends that was not shipped.
     """
 
-    def __init__(self, database: Database, page_tokens: PageTokens, lifetime: timedelta = ORDER_LIFETIME) -> None:
+    def __init__(
+        self,
+        database: Database,
+        transactions: OrderTransactions,
+        page_tokens: PageTokens,
+        lifetime: timedelta = ORDER_LIFETIME,
+    ) -> None:
         self._database = database
+        self._transactions = transactions
         self._page_tokens = page_tokens
         self._lifetime = lifetime
 
@@ -78,7 +87,7 @@ class Orders:
             order_id, replayed = await place_order(connection, new, self._lifetime)
             return await _stored(connection, order_id), replayed
 
-        return await self._database.transaction(work)
+        return await self._transactions.run(work)
 
     async def cancel(self, order_id: UUID, actor: Actor) -> StoredOrder:
         """Call off an order that is not shipped.
@@ -120,7 +129,7 @@ class Orders:
             assert transfer is not None  # transfers are never deleted
             return await _stored(connection, refund.order_id), transfer, replayed
 
-        return await self._database.transaction(work)
+        return await self._transactions.run(work)
 
     async def get(self, order_id: UUID, caller: Caller) -> StoredOrder:
         """One order.
@@ -177,7 +186,7 @@ class Orders:
             await step(connection, order_id, actor)
             return await _stored(connection, order_id)
 
-        return await self._database.transaction(work)
+        return await self._transactions.run(work)
 
 
 async def _stored(connection: Connection, order_id: UUID) -> StoredOrder:
