@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import CloneDatabase, Database, PostgresServer
 from tests.db.migrations import run, superuser_url
 
-APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks")
+APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks", "inventory_movements")
 TABLES = (
     *APPEND_ONLY,
     "accounts",
@@ -16,7 +16,10 @@ TABLES = (
     "events",
     "holds",
     "mail_tokens",
+    "order_items",
+    "orders",
     "outbox",
+    "products",
     "refresh_tokens",
     "reversed_totals",
     "scheduled_transfers",
@@ -41,6 +44,21 @@ UPDATABLE = {
     "events": {"position"},
     "holds": {"state", "captured_amount_minor", "capture_transfer_id", "update_time"},
     "mail_tokens": {"use_time"},
+    "order_items": {"restocked_quantity"},
+    "orders": {"state", "payment_state", "fulfillment_state", "transfer_id", "update_time"},
+    "products": {
+        "name",
+        "description",
+        "search_words",
+        "price_minor",
+        "settlement_account_id",
+        "on_hand",
+        "reserved",
+        "movement_count",
+        "state",
+        "version",
+        "update_time",
+    },
     "outbox": {"enqueue_time", "done_time", "dead_time", "last_error"},
     "refresh_tokens": {"use_time", "successor_ciphertext"},
     "reversed_totals": {"amount_minor"},
@@ -87,6 +105,7 @@ class TestApplicationRole:
             "entries": "amount_minor",
             "requests": "result_id",
             "ledger_blocks": "hash",
+            "inventory_movements": "on_hand_change",
         }
         column = columns[table]
         assert await refused(migrated, statement.format(table, column=column))
