@@ -213,14 +213,22 @@ def _build(
     hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
-    product_service_pb2_grpc.add_ProductServiceServicer_to_server(
-        ProductServicer(Products(database, page_tokens), reference), server
-    )
-    order_service_pb2_grpc.add_OrderServiceServicer_to_server(
-        OrderServicer(Orders(database, OrderTransactions(order_database), page_tokens)), server
-    )
+    _add_shop(server, database, order_database, page_tokens, reference)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
     return server, _add_standard_services(server, reflected=not settings.is_production)
+
+
+def _add_shop(
+    server: grpc.aio.Server,
+    database: Database,
+    order_database: Database,
+    page_tokens: PageTokens,
+    reference: ReferenceData,
+) -> None:
+    products = Products(database, page_tokens)
+    product_service_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(products, reference), server)
+    orders = Orders(database, OrderTransactions(order_database), page_tokens)
+    order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
 
 
 def _add_standard_services(server: grpc.aio.Server, *, reflected: bool) -> health.aio.HealthServicer:
