@@ -11,6 +11,7 @@ from server.config import Settings
 from server.keys import load
 from server.tokens import AccessTokens
 from tests.e2e.conftest import ABSENT, Bank, Scene, transfer_fields
+from tests.e2e.test_orders import place
 from tests.e2e.wire import METHODS
 
 PUBLIC = {
@@ -80,11 +81,17 @@ class TestAccessToken:
         for rpc, method in METHODS.items():
             names = {field.name for field in method.input_type.fields}
             fields: dict[str, Any] = dict.fromkeys(
-                names & {"user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"},
+                names
+                & {
+                    *("user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"),
+                    *("product_id", "order_id"),
+                },
                 ABSENT,
             )
             if rpc == "UpdateAccount":
                 fields = {"account": {"id": ABSENT}}
+            if rpc == "UpdateProduct":
+                fields = {"product": {"id": ABSENT}}
             if rpc == "UpdateUser":
                 fields = {"user": {"id": ABSENT}}
             answer = await bank.both(rpc, fields)
@@ -115,6 +122,9 @@ class TestAccessToken:
             ("DisableUser", {"user_id": scene.bob.user_id}),
             ("EnableUser", {"user_id": scene.bob.user_id}),
             ("VerifyLedger", {}),
+            ("CreateProduct", {}),
+            ("ArchiveProduct", {"product_id": ABSENT}),
+            ("AdjustInventory", {"product_id": ABSENT}),
             ("CreateAccount", {"currency_code": "USD", "request_id": ABSENT, "owner_user_id": scene.bob.user_id}),
             *(
                 (rpc, {"account_id": scene.bobs, "amount_minor": 1, "currency_code": "USD", "request_id": ABSENT})
@@ -130,6 +140,7 @@ class TestOtherPeoplesThings:
         moved = await bank.grpc.call(
             "CreateTransfer", transfer_fields(scene.bobs, await bank.account(scene.bob)), scene.bob.token
         )
+        order_id = str((await place(bank, scene.bob, scene.bobs))["id"])
         for rpc, name, hidden in (
             ("GetAccount", "account_id", scene.bobs),
             ("GetAccount", "account_id", scene.cash),
@@ -141,6 +152,7 @@ class TestOtherPeoplesThings:
             ("GetTransfer", "transfer_id", moved.reply["transfer"]["id"]),
             ("GetUser", "user_id", scene.bob.user_id),
             ("RevokeSession", "session_id", scene.bob.session_id),
+            *((rpc, "order_id", order_id) for rpc in ("GetOrder", "CancelOrder", "ShipOrder", "DeliverOrder")),
         ):
             seen, absent = [await bank.both(rpc, {name: value}, scene.alice.token) for value in (hidden, ABSENT)]
             assert (seen.code, seen.reason) == (NF, NF), rpc

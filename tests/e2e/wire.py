@@ -11,6 +11,8 @@ import grpc
 from bank.v1 import (
     account_service_pb2,
     ledger_service_pb2,
+    order_service_pb2,
+    product_service_pb2,
     session_service_pb2,
     transfer_service_pb2,
     user_service_pb2,
@@ -34,6 +36,8 @@ METHODS: dict[str, MethodDescriptor] = {
     for module in (
         account_service_pb2,
         ledger_service_pb2,
+        order_service_pb2,
+        product_service_pb2,
         session_service_pb2,
         transfer_service_pb2,
         user_service_pb2,
