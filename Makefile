@@ -8,8 +8,8 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed server worker gen fmt lint types check test test-long bench bench-growth verify \
-	migrate-up migrate-down migrate-status migrate-new
+.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth \
+	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ reset: runtime ## Delete the data that make run keeps in .local/
 seed: runtime ## Add the demo users to the running service, if they are not there
 	@$(VENV_PYTHON) -m local seed
 
+mail-preview: runtime ## Write every mail with sample data to .local/mail-preview/, to be looked at
+	@$(VENV_PYTHON) -m local.mail_preview
+
 verify: runtime ## Check every balance of the running service against its entries
 	@$(VENV_PYTHON) -m local verify
 
@@ -37,6 +40,9 @@ server: runtime ## Start the server alone, with the settings of the environment
 
 worker: runtime ## Start the worker alone, with the settings of the environment
 	@exec $(VENV_PYTHON) -m worker
+
+administrator: runtime ## Make a user an administrator: make administrator USERNAME=alice
+	@$(VENV_PYTHON) -m server.administrator "$(USERNAME)" $(ARGS)
 
 gen: setup ## Rebuild gen/ from proto/ and db/
 	$(VENV_PYTHON) -m tools.generate

@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     sign_in = commands.add_parser("sign-in", help="begin a session; asks for the password, or reads it from a pipe")
     sign_in.add_argument("username")
     commands.add_parser("sign-out", help="end the session")
+    commands.add_parser("sign-out-everywhere", help="end all your sessions")
+    commands.add_parser("change-password", help="asks for the current and the new one, or reads two lines from a pipe")
     commands.add_parser("accounts", help="list your accounts")
     transfer = commands.add_parser("transfer", help="move money")
     transfer.add_argument("source", help="id of your account")
@@ -58,8 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(options: argparse.Namespace, target: str, file: Path) -> None:
     async with Bank.connect(target) as bank:
         if options.command == "sign-in":
-            password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-            await bank.sign_in(options.username, password)
+            await bank.sign_in(options.username, _ask("Password: "))
             _keep(bank, file)
             return
         if not file.exists():
@@ -69,6 +70,11 @@ async def _run(options: argparse.Namespace, target: str, file: Path) -> None:
             await _COMMANDS[options.command](bank, options)
         finally:
             _keep(bank, file)
+
+
+def _ask(prompt: str) -> str:
+    """A password, from the terminal unseen, or a line from a pipe."""
+    return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 def _keep(bank: Bank, file: Path) -> None:
@@ -90,6 +96,15 @@ async def _digits(bank: Bank) -> dict[str, int]:
 
 async def _sign_out(bank: Bank, _: argparse.Namespace) -> None:
     await bank.sign_out()
+
+
+async def _sign_out_everywhere(bank: Bank, _: argparse.Namespace) -> None:
+    print("sessions ended:", await bank.sign_out_everywhere())
+
+
+async def _change_password(bank: Bank, _: argparse.Namespace) -> None:
+    await bank.change_password(_ask("Current password: "), _ask("New password: "))
+    print("changed, and your other sessions ended")
 
 
 async def _accounts(bank: Bank, _: argparse.Namespace) -> None:
@@ -136,6 +151,8 @@ async def _verify(bank: Bank, _: argparse.Namespace) -> None:
 
 _COMMANDS = {
     "sign-out": _sign_out,
+    "sign-out-everywhere": _sign_out_everywhere,
+    "change-password": _change_password,
     "accounts": _accounts,
     "transfer": _transfer,
     "entries": _entries,

@@ -21,11 +21,24 @@ from bank.v1.session_service_pb2 import (
     CreateSessionRequest,
     CreateSessionResponse,
     RefreshSessionRequest,
+    RevokeAllSessionsRequest,
     RevokeSessionRequest,
 )
 from bank.v1.session_service_pb2_grpc import SessionServiceStub
 from bank.v1.transfer_service_pb2 import CreateTransferRequest, CreateTransferResponse, Entry
 from bank.v1.transfer_service_pb2_grpc import TransferServiceStub
+from bank.v1.user_service_pb2 import (
+    ChangeEmailRequest,
+    ChangePasswordRequest,
+    CreateUserRequest,
+    GetUserRequest,
+    RequestPasswordResetRequest,
+    ResendVerificationEmailRequest,
+    ResetPasswordRequest,
+    User,
+    VerifyEmailRequest,
+)
+from bank.v1.user_service_pb2_grpc import UserServiceStub
 
 from client.refusal import BankRefusal
 
@@ -42,14 +55,15 @@ Method = Callable[..., Awaitable[Any]]
 class Bank:
     """One user's connection to the service; made by `connect`.
 
-    Every call is tried again when the service is away or an account is busy. That is safe: what creates or moves
-    something carries one request id through all tries, and everything else may be done twice.
+    A call is tried again when the service is away or an account is busy, as far as that is safe: what creates or
+    moves something carries one request id through all tries, and what may not be done twice is tried once.
 
     Args:
         channel: To the gateway; it stays the caller's.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._users = UserServiceStub(channel)
         self._sessions = SessionServiceStub(channel)
         self._accounts = AccountServiceStub(channel)
         self._transfers = TransferServiceStub(channel)
@@ -74,6 +88,16 @@ class Bank:
         async with channel:
             yield Bank(channel)
 
+    async def sign_up(self, *, username: str, password: str, full_name: str, email: str) -> User:
+        """Make a user, to whom a link is mailed that proves the address. Tried once: the name would be taken then.
+
+        Raises:
+            BankRefusal: INVALID_REQUEST, USERNAME_TAKEN, RATE_LIMITED, LOGIN_THROTTLED.
+        """
+        request = CreateUserRequest(username=username, password=password, full_name=full_name, email=email)
+        user: User = (await self._try(self._users.CreateUser, request, tries_max=1)).user
+        return user
+
     async def sign_in(self, username: str, password: str) -> None:
         """Begin a session; later calls are made in it, and its tokens are exchanged before they end.
 
@@ -89,6 +113,72 @@ class Bank:
             request = RevokeSessionRequest(session_id=self.session.session.id)
             await self._call(self._sessions.RevokeSession, request)
             self.session = None
+
+    async def sign_out_everywhere(self) -> int:
+        """End all sessions of the user, this one included, with the same effect; how many there were."""
+        revoked_count: int = (
+            await self._call(self._sessions.RevokeAllSessions, RevokeAllSessionsRequest())
+        ).revoked_count
+        self.session = None
+        return revoked_count
+
+    async def me(self) -> User:
+        """The user who is signed in."""
+        user: User = (await self._call(self._users.GetUser, GetUserRequest(user_id="me"))).user
+        return user
+
+    async def change_password(self, current_password: str, new_password: str) -> None:
+        """Replace the user's password and end all their other sessions; tried once.
+
+        Raises:
+            BankRefusal: INVALID_REQUEST for what the new one lacks; LOGIN_THROTTLED; BAD_CREDENTIALS.
+        """
+        request = ChangePasswordRequest(user_id="me", current_password=current_password, new_password=new_password)
+        await self._call(self._users.ChangePassword, request, tries_max=1)
+
+    async def change_email(self, current_password: str, new_email: str) -> User:
+        """Ask for another address, which a mailed link proves; until then a proven one stays.
+
+        Raises:
+            BankRefusal: INVALID_REQUEST, LOGIN_THROTTLED, BAD_CREDENTIALS, RATE_LIMITED.
+        """
+        request = ChangeEmailRequest(user_id="me", current_password=current_password, new_email=new_email)
+        user: User = (await self._call(self._users.ChangeEmail, request)).user
+        return user
+
+    async def verify_email(self, token: str) -> User:
+        """Prove an address by the token of the link mailed to it; tried once.
+
+        Raises:
+            BankRefusal: TOKEN_INVALID.
+        """
+        user: User = (await self._try(self._users.VerifyEmail, VerifyEmailRequest(token=token), tries_max=1)).user
+        return user
+
+    async def resend_verification_email(self, email: str) -> None:
+        """Have a new link mailed, if somebody has yet to prove the address; the answer does not tell.
+
+        Raises:
+            BankRefusal: INVALID_REQUEST, RATE_LIMITED.
+        """
+        await self._try(self._users.ResendVerificationEmail, ResendVerificationEmailRequest(email=email))
+
+    async def request_password_reset(self, email: str) -> None:
+        """Have a link mailed that sets a new password, if a user has proven the address; the answer does not tell.
+
+        Raises:
+            BankRefusal: INVALID_REQUEST, RATE_LIMITED.
+        """
+        await self._try(self._users.RequestPasswordReset, RequestPasswordResetRequest(email=email))
+
+    async def reset_password(self, token: str, new_password: str) -> None:
+        """Set a new password by the token of the mailed link, and end all sessions of the user; tried once.
+
+        Raises:
+            BankRefusal: TOKEN_INVALID; INVALID_REQUEST, after which the token is still good; LOGIN_THROTTLED.
+        """
+        request = ResetPasswordRequest(token=token, new_password=new_password)
+        await self._try(self._users.ResetPassword, request, tries_max=1)
 
     async def accounts(self) -> AsyncIterator[Account]:
         """The caller's accounts, newest first."""
@@ -164,11 +254,13 @@ class Bank:
         )
         return response
 
-    async def _call(self, method: Method, request: object, timeout_s: float = TRY_TIMEOUT_S) -> Any:  # noqa: ANN401
+    async def _call(
+        self, method: Method, request: object, timeout_s: float = TRY_TIMEOUT_S, tries_max: int = TRIES_MAX
+    ) -> Any:  # noqa: ANN401 - as _try
         async with self._refreshing:
             await self._refresh_if_ending()
         token = self.session.access_token if self.session else ""
-        return await self._try(method, request, (("authorization", f"Bearer {token}"),), timeout_s)
+        return await self._try(method, request, (("authorization", f"Bearer {token}"),), timeout_s, tries_max)
 
     async def _refresh_if_ending(self) -> None:
         if self.session is None:
@@ -186,13 +278,14 @@ class Bank:
         request: object,
         metadata: tuple[tuple[str, str], ...] = (),
         timeout_s: float = TRY_TIMEOUT_S,
+        tries_max: int = TRIES_MAX,
     ) -> Any:  # noqa: ANN401 - the response of any method
-        for tries in range(1, TRIES_MAX + 1):
+        for tries in range(1, tries_max + 1):
             try:
                 return await method(request, metadata=metadata, timeout=timeout_s)
             except grpc.aio.AioRpcError as error:
                 refusal = BankRefusal(error)
-                if tries == TRIES_MAX or not _may_succeed_soon(refusal):
+                if tries == tries_max or not _may_succeed_soon(refusal):
                     raise refusal from error
             pause_s = refusal.retry_after_s or RETRY_PAUSE_S * 2 ** (tries - 1)
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads tries, keeps no secret

@@ -28,6 +28,7 @@ def render(
     reflection: bool,
     listen_address: str = LOOPBACK,
     xff_trusted_hops: int = 0,
+    calls_per_second: int = 500,
     www: Path = WWW,
     swagger_ui: Path | None = None,
     openapi: Path = ROOT / "gen" / "openapi.json",
@@ -43,6 +44,7 @@ def render(
         reflection: Whether server reflection is let through.
         listen_address: Address both ports listen on.
         xff_trusted_hops: How many trusted proxies stand in front of the gateway.
+        calls_per_second: How many requests a second one client address may send; twice as many at once.
         www: Folder of the pages.
         swagger_ui: Folder of the Swagger UI bundle; the installed one if absent.
         openapi: The OpenAPI document.
@@ -61,6 +63,8 @@ def render(
         "GATEWAY_GRPC_PORT": grpc_port,
         "SERVER_ENDPOINTS": json.dumps(endpoints),
         "XFF_TRUSTED_HOPS": xff_trusted_hops,
+        "CALLS_PER_SECOND": calls_per_second,
+        "CALLS_AT_ONCE": 2 * calls_per_second,
         "REFLECTION_PERCENT": 100 if reflection else 0,
         "DESCRIPTOR_SET": _quoted(descriptor_set),
         "OPENAPI": _quoted(openapi),
@@ -88,9 +92,17 @@ def swagger_ui_dir() -> Path:
     return _package_dir("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar" / "swagger-ui-dist"
 
 
+# One JSON object a line, as in the access log. A body that is too large is logged there; the filter that
+# refuses it would log it again, with the query of its URL.
+LOG_OPTIONS = (
+    *("--log-level", "error", "--component-log-level", "http:critical"),
+    *("--log-format", '{"time":"%Y-%m-%dT%T.%eZ","level":"%l","logger":"%n","message":"%j"}'),
+)
+
+
 def gateway_command(config: Path) -> list[str]:
     """Command that runs the gateway; one worker thread, because it shares the machine with everything else."""
-    return [str(envoy_binary()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "error"]
+    return [str(envoy_binary()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", *LOG_OPTIONS]
 
 
 def _package_dir(package: str) -> Path:

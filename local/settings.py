@@ -31,6 +31,8 @@ class Settings:
     """Server process i serves metrics on metrics_port + i, the worker on metrics_port + 100; 0 turns them off."""
     gateway_port: int
     gateway_grpc_port: int
+    gateway_calls_per_second: int
+    """How many one client address may make; all callers of a local stack have the same one."""
     database_url: str | None = field(repr=False)
     """Application role on a PostgreSQL of the user's; None starts the embedded one."""
     migration_database_url: str | None = field(repr=False)
@@ -94,6 +96,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=_number(given, "METRICS_PORT", 9101, smallest=0),
         gateway_port=gateway_port,
         gateway_grpc_port=_number(given, "GATEWAY_GRPC_PORT", 9090),
+        gateway_calls_per_second=_number(given, "GATEWAY_CALLS_PER_SECOND", 100_000, largest=1_000_000),
         database_url=given.get("DATABASE_URL"),
         migration_database_url=given.get("MIGRATION_DATABASE_URL", given.get("DATABASE_URL")),
         redis_url=given.get("REDIS_URL"),

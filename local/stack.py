@@ -28,6 +28,15 @@ from local.settings import LOOPBACK, Settings
 from local.supervisor import Supervisor
 from server.keys import write_new as write_new_keys
 
+# All callers of a local stack have one address, and demos and measurements call without pause.
+_LIMITS = {
+    "CALLS_PER_SECOND": "0",
+    "SIGN_INS_PER_SECOND": "0",
+    "SIGN_IN_FAILURES_PER_HOUR": "10000",
+    "SIGN_UPS_PER_HOUR": "10000",
+    "MAILS_PER_HOUR": "10000",
+}
+
 
 async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Start everything in order, each part when what it needs is ready.
@@ -36,7 +45,7 @@ async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[
         StackError: A part cannot be prepared or started; whoever called stops the supervisor.
     """
     secrets = _prepare_state(settings)
-    environment = {**settings.inherited, TAG: str(settings.state_dir)}
+    environment = {**_LIMITS, **settings.inherited, TAG: str(settings.state_dir)}
     await _start_databases(settings, secrets, environment, supervisor, say)
     await _migrate(settings, secrets, say)
     environment |= _service_variables(settings, secrets)
@@ -137,6 +146,7 @@ def _gateway(settings: Settings, environment: Mapping[str, str]) -> Service:
         grpc_port=settings.gateway_grpc_port,
         server_endpoints=[(LOOPBACK, port) for port in settings.server_ports],
         reflection=True,
+        calls_per_second=settings.gateway_calls_per_second,
     )
     ready = partial(answers_http, settings.gateway_port, "/readyz")
     return Service("gateway", gateway_command(config), ready, environment)

@@ -24,6 +24,7 @@ from bank.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
+from bankdb.requests import get_clock
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
@@ -33,12 +34,15 @@ from server.accounts.operations import Accounts
 from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
+from server.audit.operations import AuditLog
+from server.clock import DatabaseClock
 from server.config import Settings
+from server.credentials import CredentialCheck
 from server.database import Database, open_pool
 from server.error_status import status_of
 from server.holds.operations import HoldReader
 from server.holds.rpc import HoldServicer
-from server.interceptor import CallInterceptor, unlisted
+from server.interceptor import CallInterceptor, streams_requests, unlisted
 from server.keys import Keys
 from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
@@ -51,15 +55,21 @@ from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
 from server.products.operations import Products
 from server.products.rpc import ProductServicer
+from server.quotas import CallQuota
 from server.reference_data import ReferenceData
 from server.sessions.callers import CallerStates
 from server.sessions.operations import Sessions
 from server.sessions.rpc import SessionServicer
+from server.throttles import Action, RateLimits, SignInThrottle
 from server.tokens import AccessTokens, MailTokens
 from server.transfers.operations import TransferReader
 from server.transfers.rpc import TransferServicer
 from server.transfers.schedules.operations import Schedules
+from server.users.addresses import UserAddresses
+from server.users.confirmation import PasswordConfirmation
+from server.users.links import Links
 from server.users.operations import Users
+from server.users.passwords import UserPasswords
 from server.users.rpc import UserServicer
 
 SERVICES = [
@@ -85,7 +95,8 @@ OPTIONS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.max_connection_age_ms", 5 * 60 * 1000),
-    ("grpc.max_connection_age_grace_ms", 20 * 1000),
+    # Calls under way when a connection is given up are cut off after this: not before their own limit.
+    ("grpc.max_connection_age_grace_ms", int(max(access.deadline_s for access in ACCESS.values()) + 20) * 1000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
@@ -112,11 +123,9 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
         stop: Set by a signal.
 
     Raises:
-        RuntimeError: The port is in use, or an RPC has no line in server/access.py.
+        RuntimeError: The port is in use, an RPC has no line in server/access.py, or one streams requests.
     """
-    missing = unlisted((f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods), ACCESS)
-    if missing:
-        raise RuntimeError(f"server/access.py does not say who may call {', '.join(missing)}")
+    _refuse_unguarded()
     if settings.metrics_port:
         start_http_server(settings.metrics_port + process, addr=settings.server_host)
     url = settings.database_url.get_secret_value()
@@ -130,18 +139,19 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
+    clock = DatabaseClock()
     server, health_servicer = _build(
-        settings, keys, database, whole_ledger, order_database, ledger, batches, reference, passwords
+        settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords
     )
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
     # Loaded before the first call can arrive, if the database is there; the watch tries again.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-            await reference.load(database)
+            await _ask(database, reference, clock)
     await server.start()
     _log.info("listening", address=address)
-    watch = asyncio.create_task(_watch_database(database, reference, health_servicer), name="database watch")
+    watch = asyncio.create_task(_watch_database(database, reference, clock, health_servicer), name="database watch")
     await stop.wait()
     _log.info("stopping")
     watch.cancel()
@@ -159,9 +169,20 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     _log.info("stopped")
 
 
+def _refuse_unguarded() -> None:
+    """Raise RuntimeError if the contract has an RPC that the interceptor would not guard."""
+    missing = unlisted((f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods), ACCESS)
+    if missing:
+        raise RuntimeError(f"server/access.py does not say who may call {', '.join(missing)}")
+    streaming = streams_requests(SERVICES)
+    if streaming:
+        raise RuntimeError(f"the interceptor admits one request a call, not the stream of {', '.join(streaming)}")
+
+
 def _build(
     settings: Settings,
     keys: Keys,
+    clock: DatabaseClock,
     database: Database,
     whole_ledger: Database,
     order_database: Database,
@@ -171,22 +192,23 @@ def _build(
     passwords: Passwords,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     page_tokens = PageTokens(keys.page_token_key)
-    tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s)
+    tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
     accounts = Accounts(database, page_tokens)
     transfers = TransferReader(database, page_tokens)
-    users = Users(database, passwords, MailTokens(keys.mail_token_key), page_tokens)
-    sessions = Sessions(
-        database,
-        passwords,
-        tokens,
-        page_tokens,
-        idle_ttl_s=settings.session_idle_ttl_s,
-        ttl_s=settings.session_ttl_s,
+    rate_limits = _rate_limits(settings, database)
+    credentials = CredentialCheck(
+        database, passwords, SignInThrottle(rate_limits), _quota(settings.sign_ins_per_second)
     )
+    ttls = {"idle_ttl_s": settings.session_idle_ttl_s, "ttl_s": settings.session_ttl_s}
+    sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"
-    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url)
+    quota = _quota(settings.calls_per_second)
+    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, quota)
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
-    user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(users, PasswordPolicy()), server)
+    links = Links(MailTokens(keys.mail_token_key))
+    user_service_pb2_grpc.add_UserServiceServicer_to_server(
+        _users(database, passwords, credentials, links, rate_limits, page_tokens), server
+    )
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
         AccountServicer(
@@ -214,7 +236,9 @@ def _build(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
     _add_shop(server, database, order_database, page_tokens, reference)
-    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(whole_ledger, reference), server)
+    ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
+        LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
+    )
     return server, _add_standard_services(server, reflected=not settings.is_production)
 
 
@@ -231,6 +255,38 @@ def _add_shop(
     order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
 
 
+def _quota(calls_per_second: int) -> CallQuota | None:
+    return CallQuota(calls_per_second) if calls_per_second else None
+
+
+def _rate_limits(settings: Settings, database: Database) -> RateLimits:
+    return RateLimits(
+        database,
+        {
+            Action.SIGN_IN: settings.sign_in_failures_per_hour,
+            Action.SIGN_UP: settings.sign_ups_per_hour,
+            Action.MAIL: settings.mails_per_hour,
+        },
+    )
+
+
+def _users(
+    database: Database,
+    passwords: Passwords,
+    credentials: CredentialCheck,
+    links: Links,
+    rate_limits: RateLimits,
+    page_tokens: PageTokens,
+) -> UserServicer:
+    confirmation = PasswordConfirmation(database, credentials)
+    return UserServicer(
+        Users(database, passwords, links, rate_limits, page_tokens),
+        UserAddresses(database, confirmation, links, rate_limits),
+        UserPasswords(database, passwords, confirmation, links, rate_limits),
+        PasswordPolicy(),
+    )
+
+
 def _add_standard_services(server: grpc.aio.Server, *, reflected: bool) -> health.aio.HealthServicer:
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -241,21 +297,27 @@ def _add_standard_services(server: grpc.aio.Server, *, reflected: bool) -> healt
     return health_servicer
 
 
+async def _ask(database: Database, reference: ReferenceData, clock: DatabaseClock) -> None:
+    """Ask the database what time it is, and once for the reference data."""
+    if not reference.loaded:
+        await reference.load(database)
+    async with database.connection() as connection:
+        now = await get_clock(connection)
+    assert now is not None  # a clock always tells
+    clock.tell(now)
+
+
 async def _watch_database(
-    database: Database, reference: ReferenceData, health_servicer: health.aio.HealthServicer
+    database: Database, reference: ReferenceData, clock: DatabaseClock, health_servicer: health.aio.HealthServicer
 ) -> None:
-    """Keep the health service truthful; one lost probe in a row is forgiven."""
+    """Keep the health service truthful and the clock right; one lost probe in a row is forgiven."""
     await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     await _set_health(health_servicer, serving=False)
     serving, failures = False, 0
     while True:
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                if not reference.loaded:
-                    await reference.load(database)
-                else:
-                    async with database.connection() as connection:
-                        await connection.execute("SELECT")
+                await _ask(database, reference, clock)
         except Exception as error:  # whatever it is, the database is of no use now
             failures += 1
             if serving and failures == _HEALTH_FAILURES_MAX:

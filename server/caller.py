@@ -39,12 +39,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a call comes from, as far as the gateway vouches for it."""
+    """Where a call comes from, as far as the gateway vouches for it; empty outside calls."""
 
-    client_address: str
-    user_agent: str
+    client_address: str = ""
+    user_agent: str = ""
+    trace_id: str = ""
 
 
+_NOWHERE = Origin()
 _caller: ContextVar[Caller] = ContextVar("caller")
 _origin: ContextVar[Origin] = ContextVar("origin")
 _idempotency_key: ContextVar[str] = ContextVar("idempotency_key")
@@ -77,4 +79,4 @@ def current_idempotency_key() -> str:
 
 def current_origin() -> Origin:
     """Where the present call comes from."""
-    return _origin.get()
+    return _origin.get(_NOWHERE)

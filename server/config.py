@@ -1,11 +1,13 @@
 """Settings of the server and the worker: the only reader of their environment."""
 
+from email.message import EmailMessage
+from email.policy import SMTP
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -55,6 +57,17 @@ class Settings(BaseSettings):
     """A session ends after so long whatever is done."""
     password_threads: int = Field(2, ge=1)
     """Passwords hashed at once; as many again may wait, then sign-in is refused."""
+    sign_ins_per_second: int = Field(5, ge=0)
+    """Passwords a process checks; twice as many at once; 0: any number."""
+
+    sign_in_failures_per_hour: int = Field(60, ge=0)
+    """How many sign-ins from one address may fail; this and the next two: 0 is any number."""
+    sign_ups_per_hour: int = Field(20, ge=0)
+    """How many users one address may sign up."""
+    mails_per_hour: int = Field(20, ge=0)
+    """How many mails one address may ask for: verifications and resets of passwords."""
+    calls_per_second: int = Field(100, ge=0)
+    """Calls a process takes from one user, without access token from one address; twice as many at once; 0: any."""
 
     default_currency: str = Field("USD", pattern="^[A-Z]{3}$")
     """Currency of the account that every new user gets."""
@@ -66,6 +79,8 @@ class Settings(BaseSettings):
     smtp_username: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_tls: Literal["none", "starttls", "tls"] = "none"
+    smtp_ca_file: FilePath | None = None
+    """Certificates (PEM) that prove the mail server; None: those the system trusts."""
     mail_from: str = "Transactions API <no-reply@localhost>"
     worker_ready_file: Path | None = None
     """The worker creates this file once it takes jobs."""
@@ -81,6 +96,24 @@ class Settings(BaseSettings):
     def public_origin(self) -> str:
         """`public_url` without a trailing slash."""
         return self.public_url.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _refuse_other_than_origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be like https://bank.example")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _refuse_other_than_one_address(cls, mailbox: str) -> str:
+        message = EmailMessage(policy=SMTP)
+        message["From"] = mailbox if mailbox.isprintable() else ""
+        sender = message["From"]
+        if sender.defects or len(sender.addresses) != 1:
+            raise ValueError("must be one address, like The Bank <no-reply@bank.example>")
+        return mailbox
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> "Settings":

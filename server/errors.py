@@ -394,14 +394,17 @@ class RateLimited(Retryable):
 
     reason = "RATE_LIMITED"
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("too many calls: wait before the next one", retry_after_s)
+    def __init__(self, retry_after_s: float, message: str = "too many calls: wait before the next one") -> None:
+        super().__init__(message, retry_after_s)
 
 
 class LoginThrottled(RateLimited):
     """Too many passwords are being checked, or were for this user or address."""
 
     reason = "LOGIN_THROTTLED"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s, "too many passwords are being tried: wait, or set a new one by mail")
 
 
 class Unavailable(Retryable):

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import grpc
 import structlog
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
@@ -24,6 +25,8 @@ from server.database import TIMEOUT_ERRORS, as_bank_error
 from server.error_status import code_of, plain_status, status_of
 from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
 from server.metrics import RPC_SECONDS
+from server.quotas import CallQuota
+from server.throttles import network_of
 
 _ANSWER_S = 0.05
 """Left before the caller's deadline for telling them, with details, that it was missed."""
@@ -71,13 +74,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         tokens: Verifies access tokens.
         callers: Reads sessions and roles for RPCs that the ledger does not check.
         help_url: Page that describes the reasons of refusals.
+        quota: How many calls one user may make, or one address without access token; None: any number.
     """
 
-    def __init__(self, access: dict[str, Access], tokens: TokenVerifier, callers: CallerReader, help_url: str) -> None:
+    def __init__(
+        self,
+        access: dict[str, Access],
+        tokens: TokenVerifier,
+        callers: CallerReader,
+        help_url: str,
+        quota: CallQuota | None = None,
+    ) -> None:
         self._access = access
         self._tokens = tokens
         self._callers = callers
         self._help_url = help_url
+        self._quota = quota
         self._wrapped: dict[str, MethodHandler] = {}
 
     async def intercept_service(
@@ -101,13 +113,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return self._wrap_unary(method, handler)
         if method.startswith("/grpc."):
             return handler  # health and reflection streams, which bring their own handling
-        if handler.unary_stream is None:
-            raise NotImplementedError(f"{method} streams requests, which nobody here admits or limits")
         return self._wrap_stream(method, handler)
 
     def _wrap_unary(self, method: str, handler: MethodHandler) -> MethodHandler:
         access = self._access.get(method)
         quiet = method.startswith("/grpc.health.")  # asked for twice a second by every gateway
+        quota = None if quiet else self._quota
         behavior: Behavior = handler.unary_unary  # type: ignore[assignment]  # typed as if synchronous
         deserialize: Callable[[bytes], Any] = handler.request_deserializer  # type: ignore[assignment]
         # The label children are looked up once, not per call.
@@ -118,7 +129,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code, error_status, caller = "OK", None, None
             try:
                 async with asyncio.timeout(_time_limit_s(access, context)):
-                    caller = await self._admit(access, _metadata.get())
+                    caller = await self._admit(access, _metadata.get(), quota)
                     return await behavior(_decode(deserialize, raw, access), context)
             except asyncio.CancelledError:
                 code = "CANCELLED"
@@ -152,7 +163,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code, error_status, caller = "OK", None, None
             try:
                 async with asyncio.timeout(_time_limit_s(access, context)):
-                    caller = await self._admit(access, _metadata.get())
+                    caller = await self._admit(access, _metadata.get(), self._quota)
                     async with aclosing(behavior(_decode(deserialize, raw, access), context)) as answers:
                         async for answer in answers:
                             # Waits for a reader who is slow, so that little is kept for them here.
@@ -171,23 +182,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.unary_stream_rpc_method_handler(call, None, handler.response_serializer)
 
-    async def _admit(self, access: Access | None, metadata: dict[str, str]) -> Caller | None:
+    async def _admit(self, access: Access | None, metadata: dict[str, str], quota: CallQuota | None) -> Caller | None:
         """Prove who calls and that they may; leaves what the handlers read about the call."""
         if access is None:
             raise Forbidden("this RPC may not be called")
         set_idempotency_key(metadata.get("idempotency-key", ""))
+        address = metadata.get("x-envoy-external-address", "")
         set_origin(
             Origin(
-                client_address=metadata.get("x-envoy-external-address", ""),
+                client_address=address,
                 user_agent=metadata.get("user-agent", "")[:_USER_AGENT_LENGTH_MAX],
+                trace_id=metadata.get("x-request-id", "")[:_TRACE_ID_LENGTH_MAX],
             )
         )
         if access.public:
+            if quota is not None and (network := network_of(address)):
+                quota.take(network)
             return None
         authorization = metadata.get("authorization", "")
         if authorization[:7].lower() != "bearer ":
             raise Unauthenticated
         verified = self._tokens.verify(authorization[7:])
+        if quota is not None:
+            quota.take(verified.user_id)
         if access.checked_by_ledger:
             caller = Caller(verified.user_id, verified.session_id)
         else:
@@ -245,6 +262,11 @@ def _log_call(method: str, code: str, status: Status | None, caller: Caller | No
         trace_id=_metadata.get().get("x-request-id"),
         duration_ms=round(duration_s * 1000, 2),
     )
+
+
+def streams_requests(services: Iterable[ServiceDescriptor]) -> list[str]:
+    """Methods whose requests are streams, which nobody here admits or limits."""
+    return sorted(method.full_name for service in services for method in service.methods if method.client_streaming)
 
 
 def unlisted(methods: Iterable[str], access: dict[str, Access]) -> list[str]:

@@ -13,6 +13,10 @@ class Job(StrEnum):
     """Payload: user_id."""
     SEND_VERIFICATION_EMAIL = "send_verification_email"
     """Payload: user_id. The outbox id is the id of the mail token."""
+    SEND_PASSWORD_RESET_EMAIL = "send_password_reset_email"  # noqa: S105 - the name of a job
+    """Payload: user_id. The outbox id is the id of the mail token."""
+    SEND_SECURITY_NOTICE = "send_security_notice"
+    """Payload: audit_event_id. Only after what happened is recorded in the same transaction."""
 
 
 def payload(**ids: UUID) -> str:

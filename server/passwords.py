@@ -1,7 +1,10 @@
 """Passwords: which ones are accepted, and how they are hashed without holding up anything else."""
 
 import asyncio
+import os
+import re
 import secrets
+import sys
 import threading
 import unicodedata
 from collections.abc import Callable
@@ -19,17 +22,31 @@ MEMORY_COST_KIB = 19456
 TIME_COST = 2
 PARALLELISM = 1
 RETRY_AFTER_S = 1.0
+NICENESS = 10
+"""Of the threads that hash; see _stand_back."""
+
+UNPATTERNED_MIN = 10
+"""So many characters must be left without runs over keys, repetitions and years: a word and digits are too few."""
 
 # What people type when they drag a finger over the keys or count; each is also meant backwards.
 _RUNS = (
     "abcdefghijklmnopqrstuvwxyz",
-    "1234567890",
+    "01234567890",
     "qwertyuiopasdfghjklzxcvbnm",
     "qwertzuiopasdfghjklyxcvbnm",
     "azertyuiopqsdfghjklmwxcvbn",
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
     "1q2w3e4r5t6y7u8i9o0p",
+    "q1w2e3r4t5y6u7i8o9p0",
 )
+_RUN_LENGTH_MIN = 3
+_RUN_PARTS = frozenset(
+    run[start : start + _RUN_LENGTH_MIN]
+    for forwards in _RUNS
+    for run in (forwards, forwards[::-1])
+    for start in range(len(run) - _RUN_LENGTH_MIN + 1)
+)
+_REPETITION_OR_YEAR = re.compile(r"(.)\1{2,}|(?:19|20)[0-9]{2}", re.DOTALL)
 
 Result = TypeVar("Result")
 
@@ -48,8 +65,10 @@ class Passwords:
         self._hasher = argon2.PasswordHasher(
             time_cost=TIME_COST, memory_cost=MEMORY_COST_KIB, parallelism=PARALLELISM, hash_len=32, salt_len=16
         )
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
-        self._places = threading.BoundedSemaphore(2 * threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_stand_back)
+        self.places = 2 * threads
+        """How many may be hashed or wait for it."""
+        self._places = threading.BoundedSemaphore(self.places)
         # Checked where there is no user, so that the answer takes as long as for a wrong password.
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())
 
@@ -67,9 +86,9 @@ class Passwords:
         Raises:
             LoginThrottled: Too many passwords are being hashed.
         """
-        normalized = _normalize(password)
-        if len(normalized.encode()) > BYTES_MAX:
-            password_hash, normalized = None, ""
+        normalized = "" if _is_too_long(password) else _normalize(password)
+        if not normalized:
+            password_hash = None
         return await self._run(lambda: self._matches(password_hash, normalized))
 
     def needs_rehash(self, password_hash: str) -> bool:
@@ -105,19 +124,36 @@ class PasswordPolicy:
 
     def violation(self, password: str, username: str) -> str | None:
         """What is wrong with a new password, as the end of a sentence; None if it is good."""
+        if _is_too_long(password):
+            return f"must have at most {BYTES_MAX} bytes"
         normalized = _normalize(password)
         folded = normalized.casefold()
         if "\0" in normalized:
             return "must not contain a NUL character"
         if len(normalized) < LENGTH_MIN:
             return f"must have {LENGTH_MIN} characters or more"
-        if len(normalized.encode()) > BYTES_MAX:
-            return f"must have at most {BYTES_MAX} bytes"
         if username and username.casefold() in folded:
             return "must not contain the user name"
         if _is_pattern(folded) or _letters(folded) in self._blocklist:
             return "is too easy to guess: choose one that is not a common phrase or pattern"
         return None
+
+
+def same_password(one: str, other: str) -> bool:
+    """Whether two passwords are the same, however their letters were composed."""
+    return not _is_too_long(one) and not _is_too_long(other) and _normalize(one) == _normalize(other)
+
+
+def _is_too_long(password: str) -> bool:
+    # Looked at before composing: that takes quadratic time for many marks on one letter. Decomposed
+    # letters have up to four times the bytes.
+    return len(password.encode()) > 4 * BYTES_MAX or len(_normalize(password).encode()) > BYTES_MAX
+
+
+def _stand_back() -> None:
+    """Let this thread have the cores that nobody else wants, so that a flood of sign-ins slows no transfer."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _normalize(password: str) -> str:
@@ -131,10 +167,23 @@ def _letters(text: str) -> str:
 
 
 def _is_pattern(folded: str) -> bool:
-    """Whether this repeats itself, or runs along the alphabet, the digits or the keyboard."""
+    """Whether this is one thing repeated, or hardly more than runs, repetitions and years."""
     text = "".join(folded.split())
-    if not text:
-        return True
     if any(text[period:] == text[:-period] for period in range(1, len(text) // 2 + 1)):
         return True
-    return any(text in run * 3 or text in run[::-1] * 3 for run in _RUNS)
+    return len(_without_runs(_REPETITION_OR_YEAR.sub("", text))) < UNPATTERNED_MIN
+
+
+def _without_runs(text: str) -> str:
+    """What is left without the runs along the alphabet, the digits or the keyboard."""
+    kept, position = [], 0
+    while position < len(text):
+        length = 0
+        while text[position + length : position + length + _RUN_LENGTH_MIN] in _RUN_PARTS:
+            length += 1
+        if length:
+            position += length + _RUN_LENGTH_MIN - 1
+        else:
+            kept.append(text[position])
+            position += 1
+    return "".join(kept)

@@ -30,6 +30,10 @@ VERIFIED_MAX = 10_000
 """How many verified tokens a process remembers."""
 VERIFY_EMAIL = "VERIFY_EMAIL"
 """Purpose of a mailed token that proves an address; as stored in mail_tokens.purpose."""
+RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105 - the name of a purpose
+"""Purpose of a mailed token that sets a new password."""
+MAIL_TOKEN_TTL_S = {VERIFY_EMAIL: 24 * 3600, RESET_PASSWORD: 3600}
+"""How long mailed tokens live by purpose: from when they are made, and again from when their mail is sent."""
 
 _CLAIMS = {"iss", "aud", "purpose", "sub", "sid", "iat", "nbf", "exp"}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")

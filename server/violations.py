@@ -27,6 +27,8 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 # Controls, surrogates, and marks that turn the reading direction: they make a text look like
 # another one. Tabs and line ends are controls too.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+_DECOMPOSED_LENGTH_MAX = 4
+"""A composed character comes from at most so many."""
 _REFUSED_CHARACTERS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 
 
@@ -149,6 +151,9 @@ class Violations:
         See Unicode Standard Annex 15 for the form (NFC).
         """
         if value.isascii() and value.isprintable():
+            composed = value
+        elif len(value) > longest * _DECOMPOSED_LENGTH_MAX:
+            # Composing takes quadratic time for many marks on one letter.
             composed = value
         else:
             composed = unicodedata.normalize("NFC", value)

@@ -5,6 +5,7 @@ marked `json` right after one of them is what its last line of output holds, at 
 in NOT_RUN with the reason.
 """
 
+import ast
 import asyncio
 import json
 import os
@@ -251,3 +252,36 @@ class TestMetrics:
         }
         assert len(names) > 5
         assert {name for name in names if f"`{name}" not in page} == set()
+
+
+def defined_tests(file: Path) -> set[str]:
+    """Classes and tests of a file as pytest names them behind its path."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            functions = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+            found |= {f"{node.name}::{function.name}" for function in functions}
+    return {name for name in found if name.rpartition("::")[2].startswith(("test_", "Test"))}
+
+
+class TestSecurity:
+    ROWS = re.findall(r"^\| (S\d+) \| (.*) \| (.*) \|$", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+
+    def test_every_line_has_its_row(self) -> None:
+        assert [line for line, _, _ in self.ROWS] == [f"S{number}" for number in range(1, 51)]
+
+    def test_every_line_names_its_tests_or_says_why_it_has_none(self) -> None:
+        for line, _, shown_by in self.ROWS:
+            assert "`tests/" in shown_by or shown_by.startswith(("Does not apply: ", "Not checked here: ")), line
+
+    def test_named_tests_exist(self) -> None:
+        named = {name for _, _, shown_by in self.ROWS for name in re.findall(r"`(tests/[^`]+)`", shown_by)}
+        assert len(named) > 60
+        missing = []
+        for name in sorted(named):
+            file, _, test = name.partition("::")
+            if not (ROOT / file).exists() or test not in defined_tests(ROOT / file):
+                missing.append(name)
+        assert missing == []

@@ -1,4 +1,4 @@
-"""`python -m worker`: jobs, relay, sequencer, hash chain and due work in one process, until SIGTERM or SIGINT."""
+"""`python -m worker`: jobs, relay, sequencer, hash chain, due work and retention, until SIGTERM or SIGINT."""
 
 import asyncio
 import signal
@@ -12,25 +12,25 @@ from prometheus_client import start_http_server
 from server import logs
 from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import Database, open_pool
-from server.jobs import Job
 from server.keys import KeysRefusedError, load
 from server.tokens import MailTokens
-from worker.accounts import FirstAccount
 from worker.chain import Chain
-from worker.email import VerificationEmail
 from worker.holds import HoldSweep
-from worker.job_queue import JobQueue, Work
+from worker.job_queue import JobQueue
+from worker.lanes import LANES, work_in
+from worker.mail_server import MailServer
 from worker.orders import OrderSweep
 from worker.outbox import Relay
+from worker.retention import Retention
 from worker.schedules import Schedules
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
-from worker.settings import DATABASE_CONNECTIONS, METRICS_PORT_OFFSET, open_redis
+from worker.settings import DATABASE_CONNECTIONS, MAIL, METRICS_PORT_OFFSET, PROMPT, open_redis
 from worker.supervision import keep_running
 
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, mail_tokens: MailTokens) -> None:
+async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
     """Work until cancelled; then let running jobs end, within the grace of the settings."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
@@ -43,12 +43,11 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
         redis = open_redis(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
 
-        work: dict[str, Work] = {
-            Job.OPEN_FIRST_ACCOUNT: FirstAccount(database, settings.default_currency).open,
-            Job.SEND_VERIFICATION_EMAIL: VerificationEmail(database, mail_tokens, settings).send,
-        }
-        relay = Relay(database, redis, list(work))
-        queue = JobQueue(database, redis, work, settings.worker_ready_file, settings.shutdown_grace_s)
+        relay = Relay(database, redis, LANES)
+        ready_file, grace_s = settings.worker_ready_file, settings.shutdown_grace_s
+        work, mail_work = (work_in(lane, database, mail_server, mail_tokens, settings) for lane in (PROMPT, MAIL))
+        queue = JobQueue(database, redis, PROMPT, work, ready_file, grace_s)
+        mail_queue = JobQueue(database, redis, MAIL, mail_work, None, grace_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
             group.create_task(keep_running("chain", Chain(sealing).run))
@@ -56,17 +55,19 @@ async def run(settings: Settings, mail_tokens: MailTokens) -> None:
             group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
             group.create_task(keep_running("order_sweep", OrderSweep(database).run))
             group.create_task(keep_running("schedules", Schedules(database).run))
+            group.create_task(keep_running("retention", Retention(database).run))
             group.create_task(keep_running("queue", queue.run))
+            group.create_task(keep_running("mail_queue", mail_queue.run))
 
 
-async def _serve(settings: Settings, mail_tokens: MailTokens) -> None:
+async def _serve(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
     working = asyncio.current_task()
     assert working is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, working.cancel)
     log.info("worker_started")
     try:
-        await run(settings, mail_tokens)
+        await run(settings, mail_tokens, mail_server)
     except asyncio.CancelledError:
         log.info("worker_stopped")
     finally:
@@ -79,6 +80,7 @@ def main() -> int:
     try:
         settings = read_settings()
         keys = load(settings)
+        mail_server = MailServer(settings)
     except (SettingsRefusedError, KeysRefusedError) as error:
         print(f"refusing to start: {error}", file=sys.stderr)
         return 2
@@ -89,7 +91,7 @@ def main() -> int:
     if settings.metrics_port:
         start_http_server(settings.metrics_port + METRICS_PORT_OFFSET, addr=settings.server_host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, MailTokens(keys.mail_token_key)))
+        runner.run(_serve(settings, MailTokens(keys.mail_token_key), mail_server))
     return 0
 
 

@@ -1,8 +1,9 @@
-"""Jobs that were given up: `python -m worker.dead_letters list` and `python -m worker.dead_letters replay ID`."""
+"""Jobs that were given up: `python -m worker.dead_letters list`, `… replay ID` and `… replay all`."""
 
 import argparse
 import asyncio
 import sys
+from typing import Literal
 from uuid import UUID
 
 from bankdb import outbox
@@ -29,19 +30,31 @@ async def replay(database: Database, outbox_id: UUID) -> bool:
         return await outbox.mark_outbox_job_replayed(connection, id=outbox_id) == 1
 
 
-async def _run(settings: Settings, outbox_id: UUID | None) -> int:
+async def replay_all(database: Database) -> int:
+    """Open every dead job again; how many it was."""
+    async with database.connection() as connection:
+        return await outbox.mark_all_outbox_jobs_replayed(connection)
+
+
+async def _run(settings: Settings, which: UUID | Literal["all"] | None) -> int:
     database = Database(await open_pool(settings.database_url.get_secret_value(), size=1))
     try:
-        if outbox_id is None:
+        if which is None:
             print("\n".join(await list_dead(database)) or "no job was given up")
-        elif await replay(database, outbox_id):
-            print(f"{outbox_id} will be tried again")
+        elif which == "all":
+            print(f"{await replay_all(database)} jobs will be tried again")
+        elif await replay(database, which):
+            print(f"{which} will be tried again")
         else:
-            print(f"{outbox_id} is no dead job: see `list`", file=sys.stderr)
+            print(f"{which} is no dead job: see `list`", file=sys.stderr)
             return 1
     finally:
         await database.close()
     return 0
+
+
+def _which(text: str) -> UUID | Literal["all"]:
+    return "all" if text == "all" else UUID(text)
 
 
 def main() -> int:
@@ -49,10 +62,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.dead_letters", description="Jobs that were given up.")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="show them, latest first")
-    actions.add_parser("replay", help="try one again").add_argument("id", type=UUID)
-    outbox_id: UUID | None = getattr(parser.parse_args(), "id", None)
+    replayed = actions.add_parser("replay", help="try one, or all, again")
+    replayed.add_argument("which", type=_which, metavar="ID|all")
+    which: UUID | Literal["all"] | None = getattr(parser.parse_args(), "which", None)
     try:
-        return asyncio.run(_run(read_settings(), outbox_id))
+        return asyncio.run(_run(read_settings(), which))
     except SettingsRefusedError as error:
         print(f"refusing to start: {error}", file=sys.stderr)
         return 2

@@ -1,125 +1,156 @@
 """Jobs that send mail."""
 
 import asyncio
-import re
+from datetime import datetime, timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import aiosmtplib
-from bankdb import outbox
-from bankdb.outbox import GetVerificationMailRow
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from bankdb import audit_events, mail_tokens, outbox
 
-from server.config import Settings
 from server.database import Database
-from server.tokens import MailTokens
+from server.tokens import MAIL_TOKEN_TTL_S, MailTokens
 from worker.failures import CannotSucceedError, TryLaterError
+from worker.mail_server import MailServer
+from worker.mail_texts import NOTICES, MailText, MailTexts
 from worker.metrics import MAILS
-
-_TEMPLATES = Path(__file__).parent / "templates"
-_SMTP_TIMEOUT_S = 6.0
-_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+from worker.settings import LINK_KEPT_S, MARK_POLL_S
+from worker.supervision import is_outage
 
 
-class VerificationEmail:
-    """Sends the mail with the link that proves an address.
+class Mailer:
+    """Sends the mail of a job and marks the job done; shared by all jobs that send mail.
 
     Args:
-        database: Where tokens and outbox are.
-        tokens: Makes the token that was stored at sign-up again.
-        settings: Mail server, sender and the address that links begin with.
+        database: Where the outbox is.
+        server: Takes the mails.
+        mail_from: Name and address of the sender.
     """
 
-    def __init__(self, database: Database, tokens: MailTokens, settings: Settings) -> None:
+    def __init__(self, database: Database, server: MailServer, mail_from: str) -> None:
         self._database = database
-        self._tokens = tokens
-        self._settings = settings
-        self._templates = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            keep_trailing_newline=True,
-        )
+        self._server = server
+        self._name, self._address = parseaddr(mail_from)
+        # Sent but not marked so: the database went away in between.
+        self._unmarked: set[UUID] = set()
 
-    async def send(self, outbox_id: UUID, _: dict[str, Any]) -> None:
-        """Send it, if its link is still of use, and mark the job done.
+    async def send(self, outbox_id: UUID, recipient: str, text: MailText, time: datetime) -> None:
+        """Send the mail of a job, unless this process did, and mark the job done.
 
-        A worker that dies in between sends the same mail again: same Message-ID, same link.
+        A worker that dies in between sends the same mail again, byte by byte, so the same Message-ID.
 
         Raises:
             TryLaterError: The mail server does not take it now.
-            CannotSucceedError: The mail server will never take it.
+            CannotSucceedError: The mail server will never take it, or nobody can have the address.
         """
-        async with self._database.connection() as connection:
-            mail = await outbox.get_verification_mail(connection, id=outbox_id)
-        if mail is not None:
-            await self._deliver(self._message(outbox_id, mail), mail.email)
-            MAILS.inc()
+        if outbox_id not in self._unmarked:
+            async with self._server.taking(self._message(outbox_id, recipient, text, time)):
+                self._unmarked.add(outbox_id)
+                MAILS.inc()
+                await self._mark_sent(outbox_id)
+        else:
+            await self._mark_sent(outbox_id)
+        self._unmarked.discard(outbox_id)
+
+    async def mark_done(self, outbox_id: UUID) -> None:
+        """Mark a job done."""
         async with self._database.connection() as connection:
             await outbox.mark_outbox_job_done(connection, id=outbox_id)
 
-    def _message(self, outbox_id: UUID, mail: GetVerificationMailRow) -> EmailMessage:
-        token = self._tokens.make(mail.purpose, outbox_id, mail.user_id)
-        # In the fragment: browsers keep it from servers, their logs and the Referer header.
-        link = f"{self._settings.public_origin}/verify-email.html#token={token}"
-        # The name is the only text of the user's in the mail, and no place for an advertisement.
-        facts = {"username": mail.username, "link": link, "origin": self._settings.public_origin}
-        name, sender = parseaddr(self._settings.mail_from)
+    async def _mark_sent(self, outbox_id: UUID) -> None:
+        # Until the try is over: if another worker took the job up, it would send the mail again.
+        while True:
+            try:
+                return await self.mark_done(outbox_id)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+            await asyncio.sleep(MARK_POLL_S)
+
+    def _message(self, outbox_id: UUID, recipient: str, text: MailText, time: datetime) -> EmailMessage:
         message = EmailMessage(policy=SMTP)
         try:
-            message["From"] = Address(name, addr_spec=sender)
-            message["To"] = Address(addr_spec=mail.email)
+            message["From"] = Address(self._name, addr_spec=self._address)
+            message["To"] = Address(addr_spec=recipient)
         except (ValueError, MessageError) as error:
             raise CannotSucceedError("the address cannot be written in a mail") from error
-        message["Subject"] = "Confirm your email address"
-        message["Message-ID"] = f"<{outbox_id}@{sender.rpartition('@')[2]}>"
-        message["Date"] = format_datetime(mail.create_time)
+        message["Subject"] = text.subject
+        message["Message-ID"] = f"<{outbox_id}@{self._address.rpartition('@')[2]}>"
+        message["Date"] = format_datetime(time)
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(self._templates.get_template("verify_email.txt").render(facts), cte="quoted-printable")
-        html = self._templates.get_template("verify_email.html").render(facts)
-        message.add_alternative(html, subtype="html", cte="quoted-printable")
+        message.set_content(text.text, cte="quoted-printable")
+        message.add_alternative(text.html, subtype="html", cte="quoted-printable")
+        message.set_boundary(outbox_id.hex)
         return message
 
-    async def _deliver(self, message: EmailMessage, recipient: str) -> None:
-        settings = self._settings
-        try:
-            async with asyncio.timeout(_SMTP_TIMEOUT_S):
-                await aiosmtplib.send(
-                    message,
-                    recipients=[recipient],
-                    hostname=settings.smtp_host,
-                    port=settings.smtp_port,
-                    username=settings.smtp_username or None,
-                    password=settings.smtp_password.get_secret_value() or None,
-                    use_tls=settings.smtp_tls == "tls",
-                    start_tls=settings.smtp_tls == "starttls",
-                    timeout=_SMTP_TIMEOUT_S,
-                )
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            refused = f"mail server: {_smtp_reason(error)}"
-            raise (CannotSucceedError if _is_final(error) else TryLaterError)(refused) from error
+
+class LinkEmail:
+    """Sends the mails with a link that carries a token.
+
+    Args:
+        database: Where the tokens are.
+        mailer: Sends them.
+        texts: What they say.
+        tokens: Makes the token again that was stored when the mail was asked for.
+        purpose: Of the token.
+    """
+
+    def __init__(self, database: Database, mailer: Mailer, texts: MailTexts, tokens: MailTokens, purpose: str) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._texts = texts
+        self._tokens = tokens
+        self._purpose = purpose
+
+    async def send(self, outbox_id: UUID, _: dict[str, Any]) -> None:
+        """Send it, if its link is still of use, and mark the job done; the life of the link begins now.
+
+        Raises:
+            TryLaterError, CannotSucceedError: As Mailer.send.
+        """
+        ttl_s = MAIL_TOKEN_TTL_S[self._purpose]
+        async with self._database.connection() as connection:
+            token = await mail_tokens.start_mail_token(
+                connection, id=outbox_id, purpose=self._purpose, ttl_s=ttl_s, renewed_below_s=ttl_s - LINK_KEPT_S
+            )
+        if token is None:
+            return await self._mailer.mark_done(outbox_id)
+        text = self._texts.link(
+            self._purpose, token.username, self._tokens.make(self._purpose, outbox_id, token.user_id)
+        )
+        return await self._mailer.send(outbox_id, token.email, text, token.expire_time - timedelta(seconds=ttl_s))
 
 
-def _is_final(error: Exception) -> bool:
-    """Whether the server spoke against this mail for good; not, say, against our password."""
-    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
-        return all(refused.code >= 500 for refused in error.recipients)
-    if isinstance(error, (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError)):
-        return error.code >= 500
-    return isinstance(error, aiosmtplib.SMTPNotSupported)
+class SecurityNotice:
+    """Tells a user by mail what happened to them.
 
+    Args:
+        database: Where the audit events are.
+        mailer: Sends the mails.
+        texts: What they say.
+    """
 
-def _smtp_reason(error: Exception) -> str:
-    """Class and codes; the server's text is left out, it may quote the link."""
-    if isinstance(error, aiosmtplib.SMTPRecipientsRefused) and error.recipients:
-        error = error.recipients[0]
-    if not isinstance(error, aiosmtplib.SMTPResponseException):
-        return type(error).__name__
-    enhanced = _ENHANCED_CODE.match(error.message)
-    return f"{type(error).__name__} {error.code}{f' {enhanced[0]}' if enhanced else ''}"
+    def __init__(self, database: Database, mailer: Mailer, texts: MailTexts) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._texts = texts
+
+    async def send(self, outbox_id: UUID, payload: dict[str, Any]) -> None:
+        """Send it, if the user has an address that was proven, and mark the job done.
+
+        Raises:
+            TryLaterError, CannotSucceedError: As Mailer.send.
+        """
+        async with self._database.connection() as connection:
+            event = await audit_events.get_security_notice(connection, id=UUID(payload["audit_event_id"]))
+        if event is None:
+            return await self._mailer.mark_done(outbox_id)
+        if event.type not in NOTICES:
+            # During an upgrade a worker of the new version knows what to say.
+            raise TryLaterError(f"no text for {event.type}")
+        text = self._texts.notice(event.type, event.username, event.create_time, event.client_address, event.user_agent)
+        return await self._mailer.send(outbox_id, event.email, text, event.create_time)

@@ -21,7 +21,7 @@ from server import jobs
 from server.database import Database
 from worker.failures import CannotSucceedError, JobError, describe
 from worker.metrics import JOBS
-from worker.settings import JOB_TIMEOUT_S, JOBS_AT_ONCE, QUEUE_POLL_S, QUEUE_TIMEOUT_S, RETRY_DELAY_MAX_S, TRIES_MAX
+from worker.settings import QUEUE_POLL_S, RETRY_DELAY_MAX_S, TRIES_MAX, Lane
 from worker.supervision import is_outage
 
 Work = Callable[[UUID, dict[str, Any]], Awaitable[None]]
@@ -35,21 +35,29 @@ log = structlog.get_logger()
 
 
 class JobQueue:
-    """The jobs of this worker.
+    """The jobs of one lane of this worker.
 
     Args:
         database: Where the outbox is.
         redis: Where the queue is.
+        lane: Which queue, and its limits.
         work: What to do, by name of the job.
         ready_file: Created once jobs are taken.
         grace_s: How long running jobs may go on when the worker is asked to stop.
     """
 
     def __init__(
-        self, database: Database, redis: ArqRedis, work: Mapping[str, Work], ready_file: Path | None, grace_s: float
+        self,
+        database: Database,
+        redis: ArqRedis,
+        lane: Lane,
+        work: Mapping[str, Work],
+        ready_file: Path | None,
+        grace_s: float,
     ) -> None:
         self._database = database
         self._redis = redis
+        self._lane = lane
         self._work = dict(work)
         self._ready_file = ready_file
         self._grace_s = grace_s
@@ -68,14 +76,14 @@ class JobQueue:
         worker = _Worker(
             [self._function(name, work) for name, work in self._work.items()],
             redis_pool=self._redis,
-            queue_name=self._redis.default_queue_name,
+            queue_name=self._lane.queue_name,
             job_serializer=jobs.encode,
             job_deserializer=_decode,
             on_startup=self._announce,
             handle_signals=False,
-            max_jobs=JOBS_AT_ONCE,
+            max_jobs=self._lane.jobs_at_once,
             max_tries=TRIES_MAX,
-            job_timeout=QUEUE_TIMEOUT_S,
+            job_timeout=self._lane.queue_timeout_s,
             # A kept result would refuse the same job when it is queued again.
             keep_result=0,
             poll_delay=QUEUE_POLL_S,
@@ -105,7 +113,7 @@ class JobQueue:
         """
         told = log.bind(job=name, outbox_id=str(outbox_id), tries=tries)
         try:
-            async with asyncio.timeout(JOB_TIMEOUT_S):
+            async with asyncio.timeout(self._lane.timeout_s):
                 async with self._database.connection() as connection:
                     payload = await outbox.mark_outbox_job_started(connection, id=outbox_id, job=name)
                 if payload is None:  # done, given up, or never asked for

@@ -14,3 +14,4 @@ SCHEDULES_EXECUTED = Counter(
     "worker_schedules_executed", "Scheduled transfers by their end: posted or failed.", ["end"]
 )
 LEDGER_HEAD_POSITION = Gauge("worker_ledger_head_position", "The last position in the hash chain.")
+ROWS_REMOVED = Counter("worker_rows_removed", "What the retention removed, by what it was.", ["kind"])

@@ -1,5 +1,7 @@
 """Every limit of the worker, and how it talks to Redis."""
 
+from dataclasses import dataclass
+
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -14,11 +16,36 @@ DATABASE_CONNECTIONS = 8
 METRICS_PORT_OFFSET = 100
 """The worker serves its metrics this far above the setting, beyond the server processes."""
 
-JOBS_AT_ONCE = 10
-JOB_TIMEOUT_S = 8.0
-"""A try that takes longer has failed."""
-QUEUE_TIMEOUT_S = JOB_TIMEOUT_S + 2
-"""How long the queue lets a try run. The job of a killed worker is given out again 10 s after that."""
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue of its own for jobs of one kind, so that those of another kind never wait for them.
+
+    Attributes:
+        queue_name: In Redis.
+        jobs_at_once: In one worker.
+        timeout_s: A try that takes longer has failed.
+    """
+
+    queue_name: str
+    jobs_at_once: int
+    timeout_s: float
+
+    @property
+    def queue_timeout_s(self) -> float:
+        """How long the queue lets a try run; 10 s later the job of a killed worker is given out again."""
+        return self.timeout_s + 2
+
+
+PROMPT = Lane("arq:queue", jobs_at_once=10, timeout_s=8.0)
+"""Jobs that need nothing but our own database."""
+MAIL = Lane("arq:queue:mail", jobs_at_once=10, timeout_s=16.0)
+"""Jobs that wait for the mail server."""
+SMTP_TIMEOUT_S = 14.0
+"""How long handing over one mail may take: some servers look into a mail before they take it."""
+MARK_POLL_S = 0.5
+LINK_KEPT_S = 300.0
+"""For so long the life of a mailed link does not begin anew: longer than a killed worker's mail waits."""
 TRIES_MAX = 48
 RETRY_DELAY_MAX_S = 300.0
 """Delays double from one second up to this: 48 tries are spread over some three hours."""
@@ -44,6 +71,23 @@ SCHEDULE_BATCH = 100
 """Scheduled transfers that are executed in one transaction."""
 SCHEDULE_LOCK_TIMEOUT_S = 0.2
 """A transfer whose account is locked for longer is tried again in the next round."""
+
+RETENTION_BATCH = 1000
+"""Rows removed by one statement, which is a transaction of its own: locks are held for milliseconds."""
+RETENTION_POLL_S = 20.0
+RETENTION_PAUSE_S = 0.2
+"""Between rounds while there is more to remove: what callers do comes first."""
+SUCCESSORS_KEPT_S = 30.0
+"""Beyond the 10 s in which a refresh token still leads to its successor, at most for a minute."""
+MAIL_TOKENS_KEPT_S = 30 * 24 * 3600.0
+"""After they expired: as long as somebody may ask why a link did not work."""
+SESSIONS_KEPT_S = 90 * 24 * 3600.0
+"""After they could have lived longest: so long a device is remembered, and not told of as a new one."""
+DONE_JOBS_KEPT_S = 30 * 24 * 3600.0
+SIGN_IN_THROTTLES_KEPT_S = 2 * 24 * 3600.0
+"""After the last failure: a day later it counts no more."""
+RATE_LIMITS_KEPT_S = 60.0
+"""After the allowance was full again, as it is without a row."""
 
 CHAIN_LOCK_KEY = 7_305_432_102
 CHAIN_BLOCK_POSITIONS = 1000

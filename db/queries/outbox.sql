@@ -4,12 +4,13 @@ INSERT INTO outbox (id, job, payload) VALUES (@id, @job, @payload);
 
 -- name: LockOutboxJobsToQueue :many
 -- Open jobs of the given names that were never queued, or so long ago that the queue must have
--- lost them; oldest first, without those that another relay is about to queue.
+-- lost them, without those that another relay is about to queue. New ones go first: they need not
+-- wait until many old ones are queued again. Among both the oldest.
 SELECT id, job FROM outbox
 WHERE
     done_time IS NULL AND dead_time IS NULL AND job = ANY(@jobs::text [])
     AND (enqueue_time IS NULL OR enqueue_time < clock_timestamp() - make_interval(secs => @patience_s::float8))
-ORDER BY create_time
+ORDER BY enqueue_time IS NOT NULL, create_time
 LIMIT @count_max
 FOR UPDATE SKIP LOCKED;
 
@@ -38,6 +39,11 @@ WHERE id = @id AND done_time IS NULL AND dead_time IS NULL;
 UPDATE outbox SET dead_time = NULL, enqueue_time = NULL, last_error = NULL
 WHERE id = @id AND dead_time IS NOT NULL;
 
+-- name: MarkAllOutboxJobsReplayed :execrows
+-- Open all dead jobs again.
+UPDATE outbox SET dead_time = NULL, enqueue_time = NULL, last_error = NULL
+WHERE dead_time IS NOT NULL;
+
 -- name: ListDeadOutboxJobs :many
 -- Latest first.
 SELECT id, job, create_time, dead_time::timestamptz AS dead_time, coalesce(last_error, '')::text AS last_error
@@ -51,15 +57,3 @@ LIMIT @count_max;
 SELECT coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS age_s
 FROM outbox
 WHERE done_time IS NULL AND dead_time IS NULL;
-
--- name: GetVerificationMail :one
--- What the mail of a job says; no row once its token is used, superseded or expired, or the
--- address is proven or no longer the user's.
-SELECT users.id AS user_id, users.username, users.email, mail_tokens.purpose, mail_tokens.create_time
-FROM outbox
-INNER JOIN mail_tokens ON outbox.id = mail_tokens.id
-INNER JOIN users ON mail_tokens.user_id = users.id
-WHERE
-    outbox.id = @id
-    AND mail_tokens.use_time IS NULL AND mail_tokens.expire_time > clock_timestamp()
-    AND users.email = mail_tokens.email AND NOT users.email_verified AND NOT users.disabled;

@@ -1,20 +1,18 @@
 -- name: InsertSession :one
--- Begin a session, unless the user was disabled in the meantime.
+-- Begin a session of a locked user.
 INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)
-SELECT
+VALUES (
     @id,
-    users.id,
+    @user_id,
     @user_agent,
     @client_address,
     now() + make_interval(secs => least(@idle_ttl_s::float8, @ttl_s::float8)),
     now() + make_interval(secs => @ttl_s::float8)
-FROM users
-WHERE users.id = @user_id AND NOT users.disabled
-FOR KEY SHARE
+)
 RETURNING *;
 
--- name: LockSession :one
-SELECT * FROM sessions WHERE id = @id FOR NO KEY UPDATE;
+-- name: GetSession :one
+SELECT * FROM sessions WHERE id = @id;
 
 -- name: GetSessionState :one
 -- Whether a session and its user are in force, and what the user may do.
@@ -47,5 +45,35 @@ SET
 WHERE id = @id
 RETURNING *;
 
--- name: MarkSessionRevoked :exec
-UPDATE sessions SET revoke_time = clock_timestamp() WHERE id = @id AND revoke_time IS NULL;
+-- name: MarkSessionRevoked :one
+-- End a session; no row if it was revoked before.
+UPDATE sessions SET revoke_time = clock_timestamp() WHERE id = @id AND revoke_time IS NULL RETURNING id;
+
+-- name: ListSurplusSessionsOfUser :many
+-- Live sessions beyond so many, by when their tokens were last exchanged.
+SELECT id FROM sessions
+WHERE
+    user_id = @user_id AND revoke_time IS NULL
+    AND expire_time > clock_timestamp() AND idle_expire_time > clock_timestamp()
+ORDER BY last_refresh_time DESC, id DESC
+OFFSET @kept_count;
+
+-- name: MarkSessionsOfUserRevoked :execrows
+-- End all live sessions of a user but the one that is kept, the nil id for none; how many they were.
+UPDATE sessions SET revoke_time = clock_timestamp()
+WHERE
+    user_id = @user_id AND id <> @kept_id AND revoke_time IS NULL
+    AND expire_time > clock_timestamp() AND idle_expire_time > clock_timestamp();
+
+-- name: GetDeviceKnown :one
+-- Whether the user has signed in from this address with this program before, or never at all.
+SELECT
+    (
+        NOT EXISTS (SELECT FROM sessions AS earlier WHERE earlier.user_id = @user_id)
+        OR EXISTS (
+            SELECT FROM sessions AS same
+            WHERE
+                same.user_id = @user_id AND same.client_address = @client_address
+                AND same.user_agent = @user_agent
+        )
+    )::boolean AS known;

@@ -21,36 +21,36 @@ SELECT * FROM users WHERE id = @id FOR NO KEY UPDATE;
 -- Lock a user so that nothing new can refer to them: no session or account appears meanwhile.
 SELECT * FROM users WHERE id = @id FOR UPDATE;
 
--- name: LockUnverifiedUsersByEmail :many
--- Users who may be sent a verification mail at this address: the newest few, as anyone may have
--- signed up with it. Locked in id order.
+-- name: LockUsersToVerifyByEmail :many
+-- Users who may be sent a verification mail at this address, their own unproven or their pending
+-- one: the newest few, as anyone may have asked for it. Locked in id order.
 SELECT * FROM users
 WHERE
     id IN (
         SELECT candidate.id FROM users AS candidate
-        WHERE lower(candidate.email) = lower(@email) AND NOT candidate.email_verified AND NOT candidate.disabled
+        WHERE
+            NOT candidate.disabled
+            AND (
+                (lower(candidate.email) = lower(@email) AND NOT candidate.email_verified)
+                OR lower(candidate.pending_email) = lower(@email)
+            )
         ORDER BY candidate.id DESC
         LIMIT @count_max
     )
-    AND lower(email) = lower(@email) AND NOT email_verified AND NOT disabled
+    AND ((lower(email) = lower(@email) AND NOT email_verified) OR lower(pending_email) = lower(@email))
+    AND NOT disabled
 ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: UpdateUserProfile :one
--- Another address has to be proven again.
-UPDATE users
-SET
-    full_name = @full_name,
-    email_verified = email_verified AND email = @email,
-    email = @email,
-    update_time = now()
-WHERE id = @id
-RETURNING *;
+UPDATE users SET full_name = @full_name, update_time = now() WHERE id = @id RETURNING *;
 
 -- name: MarkUserEmailVerified :one
--- Fails on users_verified_email_key if another user has proven this address.
-UPDATE users SET email_verified = true, update_time = now()
-WHERE id = @id AND email = @email
+-- The address, the user's own or pending one, is proven. Fails on users_verified_email_key if
+-- another user has proven it.
+UPDATE users
+SET email = @email, email_verified = true, pending_email = NULL, update_time = now()
+WHERE id = @id AND @email IN (email, pending_email)
 RETURNING *;
 
 -- name: UpdateUserRoles :one
@@ -63,3 +63,23 @@ UPDATE users SET disabled = @disabled, update_time = now() WHERE id = @id RETURN
 -- Replace the hash that was just verified, unless the password changed in the meantime.
 UPDATE users SET password_hash = @password_hash, update_time = now()
 WHERE id = @id AND password_hash = @old_password_hash;
+
+-- name: SetPasswordHash :exec
+-- Replace the password. An address that was asked for under the old one is given up: whoever knew
+-- the old password must not get the user by it.
+UPDATE users SET password_hash = @password_hash, pending_email = NULL, update_time = now() WHERE id = @id;
+
+-- name: UpdateUserEmail :one
+-- Replace the address of a user who has not proven theirs.
+UPDATE users SET email = @email, pending_email = NULL, update_time = now()
+WHERE id = @id AND NOT email_verified
+RETURNING *;
+
+-- name: UpdateUserPendingEmail :one
+UPDATE users SET pending_email = @pending_email, update_time = now() WHERE id = @id RETURNING *;
+
+-- name: LockVerifiedUserByEmail :one
+-- The one user who has proven this address.
+SELECT * FROM users
+WHERE lower(email) = lower(@email) AND email_verified AND NOT disabled
+FOR NO KEY UPDATE;

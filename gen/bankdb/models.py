@@ -5,6 +5,22 @@ from typing import NamedTuple
 from uuid import UUID
 
 
+class AuditEvent(NamedTuple):
+    """A row of table audit_events."""
+
+    id: UUID
+    type: str
+    user_id: UUID | None
+    actor_user_id: UUID | None
+    session_id: UUID | None
+    account_id: UUID | None
+    client_address: str
+    user_agent: str
+    trace_id: str
+    details: str
+    create_time: datetime
+
+
 class Currency(NamedTuple):
     """A row of table currencies."""
 
@@ -171,3 +187,4 @@ class User(NamedTuple):
     disabled: bool
     create_time: datetime
     update_time: datetime
+    pending_email: str | None

@@ -25,16 +25,6 @@ class ListDeadOutboxJobsRow(NamedTuple):
     last_error: str
 
 
-class GetVerificationMailRow(NamedTuple):
-    """A row of GetVerificationMail."""
-
-    user_id: UUID
-    username: str
-    email: str
-    purpose: str
-    create_time: datetime
-
-
 INSERT_OUTBOX_JOB: Final = """-- name: InsertOutboxJob :exec
 INSERT INTO outbox (id, job, payload) VALUES ($1, $2, $3)
 """
@@ -50,7 +40,7 @@ SELECT id, job FROM outbox
 WHERE
     done_time IS NULL AND dead_time IS NULL AND job = ANY($1::text [])
     AND (enqueue_time IS NULL OR enqueue_time < clock_timestamp() - make_interval(secs => $2::float8))
-ORDER BY create_time
+ORDER BY enqueue_time IS NOT NULL, create_time
 LIMIT $3
 FOR UPDATE SKIP LOCKED
 """
@@ -58,7 +48,8 @@ FOR UPDATE SKIP LOCKED
 
 async def lock_outbox_jobs_to_queue(conn: Connection, *, jobs: Sequence[str | None], patience_s: float, count_max: int) -> list[LockOutboxJobsToQueueRow]:
     """Open jobs of the given names that were never queued, or so long ago that the queue must have
-    lost them; oldest first, without those that another relay is about to queue.
+    lost them, without those that another relay is about to queue. New ones go first: they need not
+    wait until many old ones are queued again. Among both the oldest.
     """
     return [LockOutboxJobsToQueueRow._make(record) for record in await conn.fetch(LOCK_OUTBOX_JOBS_TO_QUEUE, jobs, patience_s, count_max)]
 
@@ -120,6 +111,17 @@ async def mark_outbox_job_replayed(conn: Connection, *, id: UUID) -> int:
     return int((await conn.execute(MARK_OUTBOX_JOB_REPLAYED, id)).rpartition(" ")[2])
 
 
+MARK_ALL_OUTBOX_JOBS_REPLAYED: Final = """-- name: MarkAllOutboxJobsReplayed :execrows
+UPDATE outbox SET dead_time = NULL, enqueue_time = NULL, last_error = NULL
+WHERE dead_time IS NOT NULL
+"""
+
+
+async def mark_all_outbox_jobs_replayed(conn: Connection) -> int:
+    """Open all dead jobs again."""
+    return int((await conn.execute(MARK_ALL_OUTBOX_JOBS_REPLAYED)).rpartition(" ")[2])
+
+
 LIST_DEAD_OUTBOX_JOBS: Final = """-- name: ListDeadOutboxJobs :many
 SELECT id, job, create_time, dead_time::timestamptz AS dead_time, coalesce(last_error, '')::text AS last_error
 FROM outbox
@@ -145,23 +147,3 @@ async def get_outbox_age(conn: Connection) -> float | None:
     """Seconds that the oldest open job has waited; 0 if there is none."""
     found: float | None = await conn.fetchval(GET_OUTBOX_AGE)
     return found
-
-
-GET_VERIFICATION_MAIL: Final = """-- name: GetVerificationMail :one
-SELECT users.id AS user_id, users.username, users.email, mail_tokens.purpose, mail_tokens.create_time
-FROM outbox
-INNER JOIN mail_tokens ON outbox.id = mail_tokens.id
-INNER JOIN users ON mail_tokens.user_id = users.id
-WHERE
-    outbox.id = $1
-    AND mail_tokens.use_time IS NULL AND mail_tokens.expire_time > clock_timestamp()
-    AND users.email = mail_tokens.email AND NOT users.email_verified AND NOT users.disabled
-"""
-
-
-async def get_verification_mail(conn: Connection, *, id: UUID) -> GetVerificationMailRow | None:
-    """What the mail of a job says; no row once its token is used, superseded or expired, or the
-    address is proven or no longer the user's.
-    """
-    record = await conn.fetchrow(GET_VERIFICATION_MAIL, id)
-    return None if record is None else GetVerificationMailRow._make(record)

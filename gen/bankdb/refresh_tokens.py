@@ -6,6 +6,14 @@ from uuid import UUID
 from . import Connection
 
 
+class LockUserOfRefreshTokenRow(NamedTuple):
+    """A row of LockUserOfRefreshToken."""
+
+    session_id: UUID
+    user_id: UUID
+    disabled: bool
+
+
 class GetRefreshTokenRow(NamedTuple):
     """A row of GetRefreshToken."""
 
@@ -23,14 +31,20 @@ async def insert_refresh_token(conn: Connection, *, token_hash: bytes, session_i
     await conn.execute(INSERT_REFRESH_TOKEN, token_hash, session_id)
 
 
-GET_REFRESH_TOKEN_SESSION_ID: Final = """-- name: GetRefreshTokenSessionId :one
-SELECT session_id FROM refresh_tokens WHERE token_hash = $1
+LOCK_USER_OF_REFRESH_TOKEN: Final = """-- name: LockUserOfRefreshToken :one
+SELECT sessions.id AS session_id, users.id AS user_id, users.disabled
+FROM refresh_tokens
+INNER JOIN sessions ON refresh_tokens.session_id = sessions.id
+INNER JOIN users ON sessions.user_id = users.id
+WHERE refresh_tokens.token_hash = $1
+FOR NO KEY UPDATE OF users
 """
 
 
-async def get_refresh_token_session_id(conn: Connection, *, token_hash: bytes) -> UUID | None:
-    found: UUID | None = await conn.fetchval(GET_REFRESH_TOKEN_SESSION_ID, token_hash)
-    return found
+async def lock_user_of_refresh_token(conn: Connection, *, token_hash: bytes) -> LockUserOfRefreshTokenRow | None:
+    """Whoever changes sessions locks their user first: two changes at once never wait for each other."""
+    record = await conn.fetchrow(LOCK_USER_OF_REFRESH_TOKEN, token_hash)
+    return None if record is None else LockUserOfRefreshTokenRow._make(record)
 
 
 GET_REFRESH_TOKEN: Final = """-- name: GetRefreshToken :one

@@ -17,33 +17,31 @@ class GetSessionStateRow(NamedTuple):
 
 INSERT_SESSION: Final = """-- name: InsertSession :one
 INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)
-SELECT
+VALUES (
     $1,
-    users.id,
     $2,
     $3,
-    now() + make_interval(secs => least($4::float8, $5::float8)),
-    now() + make_interval(secs => $5::float8)
-FROM users
-WHERE users.id = $6 AND NOT users.disabled
-FOR KEY SHARE
+    $4,
+    now() + make_interval(secs => least($5::float8, $6::float8)),
+    now() + make_interval(secs => $6::float8)
+)
 RETURNING id, user_id, user_agent, client_address, create_time, last_refresh_time, idle_expire_time, expire_time, revoke_time
 """
 
 
-async def insert_session(conn: Connection, *, id: UUID, user_agent: str, client_address: str, idle_ttl_s: float, ttl_s: float, user_id: UUID) -> Session | None:
-    """Begin a session, unless the user was disabled in the meantime."""
-    record = await conn.fetchrow(INSERT_SESSION, id, user_agent, client_address, idle_ttl_s, ttl_s, user_id)
+async def insert_session(conn: Connection, *, id: UUID, user_id: UUID, user_agent: str, client_address: str, idle_ttl_s: float, ttl_s: float) -> Session | None:
+    """Begin a session of a locked user."""
+    record = await conn.fetchrow(INSERT_SESSION, id, user_id, user_agent, client_address, idle_ttl_s, ttl_s)
     return None if record is None else Session._make(record)
 
 
-LOCK_SESSION: Final = """-- name: LockSession :one
-SELECT id, user_id, user_agent, client_address, create_time, last_refresh_time, idle_expire_time, expire_time, revoke_time FROM sessions WHERE id = $1 FOR NO KEY UPDATE
+GET_SESSION: Final = """-- name: GetSession :one
+SELECT id, user_id, user_agent, client_address, create_time, last_refresh_time, idle_expire_time, expire_time, revoke_time FROM sessions WHERE id = $1
 """
 
 
-async def lock_session(conn: Connection, *, id: UUID) -> Session | None:
-    record = await conn.fetchrow(LOCK_SESSION, id)
+async def get_session(conn: Connection, *, id: UUID) -> Session | None:
+    record = await conn.fetchrow(GET_SESSION, id)
     return None if record is None else Session._make(record)
 
 
@@ -98,10 +96,60 @@ async def update_session_refreshed(conn: Connection, *, idle_ttl_s: float, id: U
     return None if record is None else Session._make(record)
 
 
-MARK_SESSION_REVOKED: Final = """-- name: MarkSessionRevoked :exec
-UPDATE sessions SET revoke_time = clock_timestamp() WHERE id = $1 AND revoke_time IS NULL
+MARK_SESSION_REVOKED: Final = """-- name: MarkSessionRevoked :one
+UPDATE sessions SET revoke_time = clock_timestamp() WHERE id = $1 AND revoke_time IS NULL RETURNING id
 """
 
 
-async def mark_session_revoked(conn: Connection, *, id: UUID) -> None:
-    await conn.execute(MARK_SESSION_REVOKED, id)
+async def mark_session_revoked(conn: Connection, *, id: UUID) -> UUID | None:
+    """End a session; no row if it was revoked before."""
+    found: UUID | None = await conn.fetchval(MARK_SESSION_REVOKED, id)
+    return found
+
+
+LIST_SURPLUS_SESSIONS_OF_USER: Final = """-- name: ListSurplusSessionsOfUser :many
+SELECT id FROM sessions
+WHERE
+    user_id = $1 AND revoke_time IS NULL
+    AND expire_time > clock_timestamp() AND idle_expire_time > clock_timestamp()
+ORDER BY last_refresh_time DESC, id DESC
+OFFSET $2
+"""
+
+
+async def list_surplus_sessions_of_user(conn: Connection, *, user_id: UUID, kept_count: int) -> list[UUID]:
+    """Live sessions beyond so many, by when their tokens were last exchanged."""
+    return [record[0] for record in await conn.fetch(LIST_SURPLUS_SESSIONS_OF_USER, user_id, kept_count)]
+
+
+MARK_SESSIONS_OF_USER_REVOKED: Final = """-- name: MarkSessionsOfUserRevoked :execrows
+UPDATE sessions SET revoke_time = clock_timestamp()
+WHERE
+    user_id = $1 AND id <> $2 AND revoke_time IS NULL
+    AND expire_time > clock_timestamp() AND idle_expire_time > clock_timestamp()
+"""
+
+
+async def mark_sessions_of_user_revoked(conn: Connection, *, user_id: UUID, kept_id: UUID) -> int:
+    """End all live sessions of a user but the one that is kept, the nil id for none; how many they were."""
+    return int((await conn.execute(MARK_SESSIONS_OF_USER_REVOKED, user_id, kept_id)).rpartition(" ")[2])
+
+
+GET_DEVICE_KNOWN: Final = """-- name: GetDeviceKnown :one
+SELECT
+    (
+        NOT EXISTS (SELECT FROM sessions AS earlier WHERE earlier.user_id = $1)
+        OR EXISTS (
+            SELECT FROM sessions AS same
+            WHERE
+                same.user_id = $1 AND same.client_address = $2
+                AND same.user_agent = $3
+        )
+    )::boolean AS known
+"""
+
+
+async def get_device_known(conn: Connection, *, user_id: UUID, client_address: str, user_agent: str) -> bool | None:
+    """Whether the user has signed in from this address with this program before, or never at all."""
+    found: bool | None = await conn.fetchval(GET_DEVICE_KNOWN, user_id, client_address, user_agent)
+    return found

@@ -11,7 +11,7 @@ from .models import User
 INSERT_USER: Final = """-- name: InsertUser :one
 INSERT INTO users (id, username, password_hash, full_name, email)
 VALUES ($1, $2, $3, $4, $5)
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
 """
 
 
@@ -21,7 +21,7 @@ async def insert_user(conn: Connection, *, id: UUID, username: str, password_has
 
 
 GET_USER: Final = """-- name: GetUser :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users WHERE id = $1
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1
 """
 
 
@@ -31,7 +31,7 @@ async def get_user(conn: Connection, *, id: UUID) -> User | None:
 
 
 GET_USER_BY_USERNAME: Final = """-- name: GetUserByUsername :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users WHERE username = $1
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE username = $1
 """
 
 
@@ -41,7 +41,7 @@ async def get_user_by_username(conn: Connection, *, username: str) -> User | Non
 
 
 LIST_USERS: Final = """-- name: ListUsers :many
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
 
 
@@ -51,7 +51,7 @@ async def list_users(conn: Connection, *, before_id: UUID, page_size: int) -> li
 
 
 LOCK_USER: Final = """-- name: LockUser :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1 FOR NO KEY UPDATE
 """
 
 
@@ -62,7 +62,7 @@ async def lock_user(conn: Connection, *, id: UUID) -> User | None:
 
 
 LOCK_USER_AND_REFERENCES: Final = """-- name: LockUserAndReferences :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users WHERE id = $1 FOR UPDATE
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1 FOR UPDATE
 """
 
 
@@ -72,61 +72,62 @@ async def lock_user_and_references(conn: Connection, *, id: UUID) -> User | None
     return None if record is None else User._make(record)
 
 
-LOCK_UNVERIFIED_USERS_BY_EMAIL: Final = """-- name: LockUnverifiedUsersByEmail :many
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time FROM users
+LOCK_USERS_TO_VERIFY_BY_EMAIL: Final = """-- name: LockUsersToVerifyByEmail :many
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users
 WHERE
     id IN (
         SELECT candidate.id FROM users AS candidate
-        WHERE lower(candidate.email) = lower($1) AND NOT candidate.email_verified AND NOT candidate.disabled
+        WHERE
+            NOT candidate.disabled
+            AND (
+                (lower(candidate.email) = lower($1) AND NOT candidate.email_verified)
+                OR lower(candidate.pending_email) = lower($1)
+            )
         ORDER BY candidate.id DESC
         LIMIT $2
     )
-    AND lower(email) = lower($1) AND NOT email_verified AND NOT disabled
+    AND ((lower(email) = lower($1) AND NOT email_verified) OR lower(pending_email) = lower($1))
+    AND NOT disabled
 ORDER BY id
 FOR NO KEY UPDATE
 """
 
 
-async def lock_unverified_users_by_email(conn: Connection, *, email: str, count_max: int) -> list[User]:
-    """Users who may be sent a verification mail at this address: the newest few, as anyone may have
-    signed up with it. Locked in id order.
+async def lock_users_to_verify_by_email(conn: Connection, *, email: str, count_max: int) -> list[User]:
+    """Users who may be sent a verification mail at this address, their own unproven or their pending
+    one: the newest few, as anyone may have asked for it. Locked in id order.
     """
-    return [User._make(record) for record in await conn.fetch(LOCK_UNVERIFIED_USERS_BY_EMAIL, email, count_max)]
+    return [User._make(record) for record in await conn.fetch(LOCK_USERS_TO_VERIFY_BY_EMAIL, email, count_max)]
 
 
 UPDATE_USER_PROFILE: Final = """-- name: UpdateUserProfile :one
-UPDATE users
-SET
-    full_name = $1,
-    email_verified = email_verified AND email = $2,
-    email = $2,
-    update_time = now()
-WHERE id = $3
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time
+UPDATE users SET full_name = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
 """
 
 
-async def update_user_profile(conn: Connection, *, full_name: str, email: str, id: UUID) -> User | None:
-    """Another address has to be proven again."""
-    record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, email, id)
+async def update_user_profile(conn: Connection, *, full_name: str, id: UUID) -> User | None:
+    record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, id)
     return None if record is None else User._make(record)
 
 
 MARK_USER_EMAIL_VERIFIED: Final = """-- name: MarkUserEmailVerified :one
-UPDATE users SET email_verified = true, update_time = now()
-WHERE id = $1 AND email = $2
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time
+UPDATE users
+SET email = $1, email_verified = true, pending_email = NULL, update_time = now()
+WHERE id = $2 AND $1 IN (email, pending_email)
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
 """
 
 
-async def mark_user_email_verified(conn: Connection, *, id: UUID, email: str) -> User | None:
-    """Fails on users_verified_email_key if another user has proven this address."""
-    record = await conn.fetchrow(MARK_USER_EMAIL_VERIFIED, id, email)
+async def mark_user_email_verified(conn: Connection, *, email: str, id: UUID) -> User | None:
+    """The address, the user's own or pending one, is proven. Fails on users_verified_email_key if
+    another user has proven it.
+    """
+    record = await conn.fetchrow(MARK_USER_EMAIL_VERIFIED, email, id)
     return None if record is None else User._make(record)
 
 
 UPDATE_USER_ROLES: Final = """-- name: UpdateUserRoles :one
-UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time
+UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
 """
 
 
@@ -136,7 +137,7 @@ async def update_user_roles(conn: Connection, *, roles: Sequence[str | None], id
 
 
 UPDATE_USER_DISABLED: Final = """-- name: UpdateUserDisabled :one
-UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time
+UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
 """
 
 
@@ -154,3 +155,51 @@ WHERE id = $2 AND password_hash = $3
 async def update_password_hash(conn: Connection, *, password_hash: str, id: UUID, old_password_hash: str) -> None:
     """Replace the hash that was just verified, unless the password changed in the meantime."""
     await conn.execute(UPDATE_PASSWORD_HASH, password_hash, id, old_password_hash)
+
+
+SET_PASSWORD_HASH: Final = """-- name: SetPasswordHash :exec
+UPDATE users SET password_hash = $1, pending_email = NULL, update_time = now() WHERE id = $2
+"""
+
+
+async def set_password_hash(conn: Connection, *, password_hash: str, id: UUID) -> None:
+    """Replace the password. An address that was asked for under the old one is given up: whoever knew
+    the old password must not get the user by it.
+    """
+    await conn.execute(SET_PASSWORD_HASH, password_hash, id)
+
+
+UPDATE_USER_EMAIL: Final = """-- name: UpdateUserEmail :one
+UPDATE users SET email = $1, pending_email = NULL, update_time = now()
+WHERE id = $2 AND NOT email_verified
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+"""
+
+
+async def update_user_email(conn: Connection, *, email: str, id: UUID) -> User | None:
+    """Replace the address of a user who has not proven theirs."""
+    record = await conn.fetchrow(UPDATE_USER_EMAIL, email, id)
+    return None if record is None else User._make(record)
+
+
+UPDATE_USER_PENDING_EMAIL: Final = """-- name: UpdateUserPendingEmail :one
+UPDATE users SET pending_email = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+"""
+
+
+async def update_user_pending_email(conn: Connection, *, pending_email: str | None, id: UUID) -> User | None:
+    record = await conn.fetchrow(UPDATE_USER_PENDING_EMAIL, pending_email, id)
+    return None if record is None else User._make(record)
+
+
+LOCK_VERIFIED_USER_BY_EMAIL: Final = """-- name: LockVerifiedUserByEmail :one
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users
+WHERE lower(email) = lower($1) AND email_verified AND NOT disabled
+FOR NO KEY UPDATE
+"""
+
+
+async def lock_verified_user_by_email(conn: Connection, *, email: str) -> User | None:
+    """The one user who has proven this address."""
+    record = await conn.fetchrow(LOCK_VERIFIED_USER_BY_EMAIL, email)
+    return None if record is None else User._make(record)

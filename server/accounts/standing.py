@@ -13,6 +13,7 @@ from bankdb import sessions as session_queries
 from bankdb.accounts import GetAccountRow
 
 from server.accounts.errors import AccountNotEmpty, OverdraftInUse
+from server.audit.recording import AuditEventType, record
 from server.caller import Caller, Role
 from server.database import Connection, Database
 from server.errors import (
@@ -26,6 +27,13 @@ from server.errors import (
 from server.ledger.writing import release_overdue_holds
 
 OPEN, FROZEN, CLOSED = "OPEN", "FROZEN", "CLOSED"
+
+# What a change to each state is called, as an event and in the audit log.
+_CHANGES = {
+    OPEN: ("account.unfrozen", AuditEventType.ACCOUNT_UNFROZEN),
+    FROZEN: ("account.frozen", AuditEventType.ACCOUNT_FROZEN),
+    CLOSED: ("account.closed", AuditEventType.ACCOUNT_CLOSED),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class AccountStanding:
                 raise AccountClosed(account.id)
             if change.version not in (0, account.version):
                 raise StaleVersion(account.version)
-            return await _update_settings(connection, account, change)
+            return await _update_settings(connection, account, change, caller)
 
         return await self._database.transaction(work)
 
@@ -127,7 +135,7 @@ class AccountStanding:
             obligations = await account_queries.list_open_obligations(connection, account_id=account_id)
             if account.posted_minor or obligations:
                 raise AccountNotEmpty(account_id, account.posted_minor, obligations)
-            return await _update_state(connection, account, CLOSED, "account.closed")
+            return await _update_state(connection, account, CLOSED, caller)
 
         return await self._database.transaction(work)
 
@@ -139,8 +147,7 @@ class AccountStanding:
                 raise AccountClosed(account_id)
             if account.state == state:
                 return account
-            event = "account.frozen" if state == FROZEN else "account.unfrozen"
-            return await _update_state(connection, account, state, event)
+            return await _update_state(connection, account, state, caller)
 
         return await self._database.transaction(work)
 
@@ -169,7 +176,9 @@ def _check_bankers(account: GetAccountRow, caller: Caller) -> None:
         raise Forbidden("a banker may not freeze or unfreeze their own account, nor set its overdraft limit")
 
 
-async def _update_settings(connection: Connection, account: GetAccountRow, change: SettingsChange) -> GetAccountRow:
+async def _update_settings(
+    connection: Connection, account: GetAccountRow, change: SettingsChange, caller: Caller
+) -> GetAccountRow:
     before = (account.display_name, json.loads(account.metadata), account.overdraft_limit_minor)
     display_name, metadata, limit_minor = after = (
         account.display_name if change.display_name is None else change.display_name,
@@ -188,13 +197,33 @@ async def _update_settings(connection: Connection, account: GetAccountRow, chang
         metadata=json.dumps(metadata),
         overdraft_limit_minor=limit_minor,
     )
+    if limit_minor != account.overdraft_limit_minor:
+        await record(
+            connection,
+            AuditEventType.OVERDRAFT_LIMIT_CHANGED,
+            user_id=account.owner_user_id,
+            actor=caller,
+            account_id=account.id,
+            currency_code=account.currency_code,
+            old_overdraft_limit_minor=account.overdraft_limit_minor,
+            overdraft_limit_minor=limit_minor,
+        )
     names = ("display_name", "metadata", "overdraft_limit_minor")
     fields = [name for name, old, new in zip(names, before, after, strict=True) if old != new]
     return await _changed(connection, account, "account.updated", fields=fields)
 
 
-async def _update_state(connection: Connection, account: GetAccountRow, state: str, event: str) -> GetAccountRow:
+async def _update_state(connection: Connection, account: GetAccountRow, state: str, caller: Caller) -> GetAccountRow:
+    event, audit_event_type = _CHANGES[state]
     await account_queries.update_account_state(connection, id=account.id, state=state)
+    await record(
+        connection,
+        audit_event_type,
+        user_id=account.owner_user_id,
+        actor=caller,
+        account_id=account.id,
+        old_state=account.state,
+    )
     return await _changed(connection, account, event)
 
 

@@ -1,24 +1,33 @@
-"""Verdicts and currencies on the wire."""
+"""Verdicts, currencies and the audit log on the wire."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
+from bank.v1.ledger_service_pb2 import AuditEvent as AuditEventMessage
+from bank.v1.ledger_service_pb2 import AuditEventType as AuditEventTypeMessage
 from bank.v1.ledger_service_pb2 import Currency as CurrencyMessage
 from bank.v1.ledger_service_pb2 import (
     CurrencyBalance,
     GetTrialBalanceResponse,
     LedgerDifference,
     LedgerHead,
+    ListAuditEventsRequest,
+    ListAuditEventsResponse,
     ListCurrenciesResponse,
     VerifyLedgerRequest,
     VerifyLedgerResponse,
 )
-from bankdb.models import Currency
+from bankdb.models import AuditEvent, Currency
 from bankdb.verification import ListTrialBalancesRow
 
+from server.audit.operations import AuditFilter
+from server.audit.recording import AuditEventType
+from server.caller import Caller
 from server.ledger.blocks import Head
 from server.ledger.verification import Verdict
-from server.timestamps import to_proto
+from server.timestamps import EARLIEST, LATEST, to_proto
 from server.violations import Violations
 
 _HASH = re.compile(r"[0-9A-Fa-f]{64}")
@@ -98,3 +107,57 @@ def render_currencies(currencies: Iterable[Currency]) -> ListCurrenciesResponse:
             for currency in currencies
         ]
     )
+
+
+def parse_list_audit_events(request: ListAuditEventsRequest, caller: Caller) -> AuditFilter:
+    """Check all filters; `me` is the caller.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    type_ = check.enum("type", request.type, AuditEventTypeMessage.items(), "AUDIT_EVENT_TYPE_")
+    wanted = AuditFilter(
+        type=AuditEventType(type_) if type_ is not None else None,
+        user_id=_user_id(check, "user_id", request.user_id, caller),
+        actor_user_id=_user_id(check, "actor_user_id", request.actor_user_id, caller),
+        start_time=check.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST,
+        end_time=check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST,
+        page_size=check.page_size(request.page_size),
+        page_token=request.page_token,
+    )
+    check.raise_if_any()
+    return wanted
+
+
+def render_audit_events(events: Sequence[AuditEvent], next_page_token: str) -> ListAuditEventsResponse:
+    """One page."""
+    return ListAuditEventsResponse(
+        audit_events=[
+            AuditEventMessage(
+                id=str(event.id),
+                type=f"AUDIT_EVENT_TYPE_{event.type}",
+                user_id=_id_or_empty(event.user_id),
+                actor_user_id=_id_or_empty(event.actor_user_id),
+                session_id=_id_or_empty(event.session_id),
+                account_id=_id_or_empty(event.account_id),
+                client_address=event.client_address,
+                user_agent=event.user_agent,
+                trace_id=event.trace_id,
+                details=json.loads(event.details),
+                create_time=to_proto(event.create_time),
+            )
+            for event in events
+        ],
+        next_page_token=next_page_token,
+    )
+
+
+def _user_id(check: Violations, field: str, value: str, caller: Caller) -> UUID | None:
+    if value == "me":
+        return caller.user_id
+    return check.uuid(field, value) if value else None
+
+
+def _id_or_empty(value: UUID | None) -> str:
+    return str(value) if value is not None else ""

@@ -81,18 +81,24 @@ def refusal_of_hold_access(
 
     The hold of an order is settled by the order, which has decided who may.
     """
-    of_order = hold is not None and hold.order_id is not None
-    if hold is not None and of_order and movement.order_id == hold.order_id:
+    if hold is not None and hold.order_id is not None and movement.order_id == hold.order_id:
         return None
-    if hold is not None and (destination.owner_user_id == movement.user_id or Role.BANKER in context.roles):
-        if of_order:
-            return WrongOrderState(
-                str(hold.order_id), f"hold {hold.id} belongs to order {hold.order_id}: ship or cancel the order"
-            )
+    if hold is not None and destination.owner_user_id == movement.user_id:
+        return _refusal_beside_order(hold)
+    banker, payer = Role.BANKER in context.roles, source.owner_user_id == movement.user_id
+    if hold is None or not (banker or payer or Role.ADMIN in context.roles):
+        return NotFound("hold", str(movement.subject_id))
+    if payer or not banker:
+        return Forbidden("only the owner of the destination account and bankers who did not place it settle a hold")
+    return _refusal_beside_order(hold)
+
+
+def _refusal_beside_order(hold: Hold) -> BankError | None:
+    if hold.order_id is None:
         return None
-    if hold is not None and (source.owner_user_id == movement.user_id or Role.ADMIN in context.roles):
-        return Forbidden("only the owner of the destination account and bankers settle a hold")
-    return NotFound("hold", str(movement.subject_id))
+    return WrongOrderState(
+        hold.order_id, f"hold {hold.id} belongs to order {hold.order_id}: ship or cancel the order instead"
+    )
 
 
 def refusal_of_reversal_access(
@@ -116,8 +122,9 @@ def refusal_of_reversal_access(
         if not banker or movement.user_id in parties:
             return Forbidden("only a banker reverses what was paid in or out, and not on their own account")
         return None
-    if not banker and source.owner_user_id != movement.user_id:
-        return Forbidden("only who received a transfer and bankers reverse it")
+    payer = destination.owner_user_id == movement.user_id
+    if source.owner_user_id != movement.user_id and (payer or not banker):
+        return Forbidden("only who received a transfer and bankers who did not pay it reverse it")
     return None
 
 

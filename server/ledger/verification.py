@@ -10,7 +10,7 @@ from server.database import Database
 from server.ledger.blocks import Head, find_flaws, get_head
 
 DIFFERENCES_MAX = 100
-VERIFY_TIMEOUT_S = 600
+VERIFY_TIMEOUT_S = 900
 
 
 class Rule(StrEnum):

@@ -60,9 +60,14 @@ def seller_roles(order: Order, actor: Actor, roles: frozenset[Role]) -> frozense
     """The roles of which the actor must have one to act for the seller.
 
     Raises:
-        Forbidden: The actor is neither the order's merchant, a merchant still, nor an admin.
+        Forbidden: The actor is neither the order's merchant, a merchant still, nor an admin who
+            did not place it.
     """
-    wanted = {Role.ADMIN, Role.MERCHANT} if actor.user_id == order.merchant_user_id else {Role.ADMIN}
+    wanted: set[Role] = set()
+    if actor.user_id == order.merchant_user_id:
+        wanted = {Role.MERCHANT, Role.ADMIN}
+    elif actor.user_id != order.buyer_user_id:
+        wanted = {Role.ADMIN}  # who is not to pay themselves back
     if roles.isdisjoint(wanted):
-        raise Forbidden("only its merchant and admins ship, deliver and refund an order")
+        raise Forbidden("only its merchant and admins who did not place it ship, deliver and refund an order")
     return frozenset() if actor.session_id is None else frozenset(wanted)

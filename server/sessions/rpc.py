@@ -39,3 +39,8 @@ class SessionServicer(SessionServiceServicer):
     async def RevokeSession(self, request: pb.RevokeSessionRequest, context: Context) -> pb.RevokeSessionResponse:
         await self._sessions.revoke(parse_revoke_session(request), current_caller())
         return pb.RevokeSessionResponse()
+
+    async def RevokeAllSessions(
+        self, request: pb.RevokeAllSessionsRequest, context: Context
+    ) -> pb.RevokeAllSessionsResponse:
+        return pb.RevokeAllSessionsResponse(revoked_count=await self._sessions.revoke_all(current_caller()))

@@ -7,9 +7,11 @@ from bank.v1 import user_service_pb2 as pb
 from bankdb.models import User
 
 from server.caller import Caller, Role
-from server.passwords import PasswordPolicy
+from server.passwords import PasswordPolicy, same_password
 from server.timestamps import to_proto
-from server.users.operations import NewUser, ProfileChange
+from server.users.addresses import AddressChange
+from server.users.operations import NewUser
+from server.users.passwords import PasswordChange, PasswordReset
 from server.violations import Violations
 
 FULL_NAME_LENGTH_MAX = 100
@@ -30,12 +32,9 @@ def parse_create_user(request: pb.CreateUserRequest, policy: PasswordPolicy) -> 
     """Check a sign-up; all violations at once."""
     check = Violations()
     username = _username(check, request.username)
-    violation = policy.violation(request.password, username)
-    if violation is not None:
-        check.add("password", violation)
     command = NewUser(
         username=username,
-        password=request.password,
+        password=_new_password(check, "password", request.password, username, policy),
         full_name=_full_name(check, "full_name", request.full_name),
         email=_email(check, "email", request.email),
     )
@@ -59,17 +58,17 @@ def parse_list_users(request: pb.ListUsersRequest) -> tuple[int, str]:
     return page_size, request.page_token
 
 
-def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UUID, ProfileChange]:
-    """Whose profile to change, and how; fields that the mask does not name are not looked at."""
+def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UUID, str]:
+    """Whose profile to change, and the full name; fields that the mask does not name are not looked at."""
     check = Violations()
     user_id = _user_id(check, "user.id", request.user.id, caller)
-    named = check.update_mask(request.update_mask.paths, ("full_name", "email"))
-    change = ProfileChange(
-        full_name=_full_name(check, "user.full_name", request.user.full_name) if "full_name" in named else None,
-        email=_email(check, "user.email", request.user.email) if "email" in named else None,
-    )
+    full_name = ""
+    if "email" in request.update_mask.paths:
+        check.add("update_mask", "must not name email: call ChangeEmail, which asks for the password")
+    elif check.update_mask(request.update_mask.paths, ("full_name",)):
+        full_name = _full_name(check, "user.full_name", request.user.full_name)
     check.raise_if_any()
-    return user_id, change
+    return user_id, full_name
 
 
 def parse_set_user_roles(request: pb.SetUserRolesRequest, caller: Caller) -> tuple[UUID, frozenset[Role]]:
@@ -83,12 +82,58 @@ def parse_set_user_roles(request: pb.SetUserRolesRequest, caller: Caller) -> tup
     return user_id, frozenset({Role.DEPOSITOR, *(_ROLES[role] for role in request.roles)})
 
 
-def parse_resend_verification_email(request: pb.ResendVerificationEmailRequest) -> str:
+def parse_email(request: pb.ResendVerificationEmailRequest | pb.RequestPasswordResetRequest) -> str:
     """The address to write to."""
     check = Violations()
     email = _email(check, "email", request.email)
     check.raise_if_any()
     return email
+
+
+def parse_change_email(request: pb.ChangeEmailRequest, caller: Caller) -> AddressChange:
+    """Another address of a user; the current password is not looked at."""
+    check = Violations()
+    command = AddressChange(
+        user_id=_user_id(check, "user_id", request.user_id, caller),
+        current_password=request.current_password,
+        new_email=_email(check, "new_email", request.new_email),
+    )
+    check.raise_if_any()
+    return command
+
+
+def parse_change_password(
+    request: pb.ChangePasswordRequest, caller: Caller, username: str, policy: PasswordPolicy
+) -> PasswordChange:
+    """A new password of a user; the current one is only compared with it.
+
+    Args:
+        request: As it came.
+        caller: Whom `me` means.
+        username: Of the caller, which the new password must not contain.
+        policy: Which new passwords are accepted.
+    """
+    check = Violations()
+    command = PasswordChange(
+        user_id=_user_id(check, "user_id", request.user_id, caller),
+        current_password=request.current_password,
+        new_password=_new_password(check, "new_password", request.new_password, username, policy),
+    )
+    if same_password(request.new_password, request.current_password):
+        check.add("new_password", "must differ from the current one")
+    check.raise_if_any()
+    return command
+
+
+def parse_reset_password(request: pb.ResetPasswordRequest, username: str, policy: PasswordPolicy) -> PasswordReset:
+    """A new password of the user with this name; the token is not looked at."""
+    check = Violations()
+    command = PasswordReset(
+        token=request.token,
+        new_password=_new_password(check, "new_password", request.new_password, username, policy),
+    )
+    check.raise_if_any()
+    return command
 
 
 def render_user(user: User) -> pb.User:
@@ -99,6 +144,7 @@ def render_user(user: User) -> pb.User:
         full_name=user.full_name,
         email=user.email,
         email_verified=user.email_verified,
+        pending_email=user.pending_email or "",
         roles=[number for number, role in _ROLES.items() if role in user.roles],
         disabled=user.disabled,
         create_time=to_proto(user.create_time),
@@ -116,6 +162,13 @@ def _username(check: Violations, value: str) -> str:
         return folded
     check.add("username", "must have 3 to 32 of a-z, 0-9, _ and -, the first of them a letter")
     return ""
+
+
+def _new_password(check: Violations, field: str, value: str, username: str, policy: PasswordPolicy) -> str:
+    violation = policy.violation(value, username)
+    if violation is not None:
+        check.add(field, violation)
+    return value
 
 
 def _full_name(check: Violations, field: str, value: str) -> str:

@@ -8,16 +8,21 @@ from bank.v1.user_service_pb2_grpc import UserServiceServicer
 
 from server.caller import current_caller
 from server.passwords import PasswordPolicy
+from server.users.addresses import UserAddresses
 from server.users.messages import (
+    parse_change_email,
+    parse_change_password,
     parse_create_user,
+    parse_email,
     parse_list_users,
-    parse_resend_verification_email,
+    parse_reset_password,
     parse_set_user_roles,
     parse_update_user,
     parse_user_id,
     render_user,
 )
 from server.users.operations import Users
+from server.users.passwords import UserPasswords
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -25,8 +30,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class UserServicer(UserServiceServicer):
     """bank.v1.UserService."""
 
-    def __init__(self, users: Users, policy: PasswordPolicy) -> None:
+    def __init__(
+        self, users: Users, addresses: UserAddresses, passwords: UserPasswords, policy: PasswordPolicy
+    ) -> None:
         self._users = users
+        self._addresses = addresses
+        self._passwords = passwords
         self._policy = policy
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
@@ -57,14 +66,37 @@ class UserServicer(UserServiceServicer):
         return pb.DisableUserResponse(user=render_user(user))
 
     async def EnableUser(self, request: pb.EnableUserRequest, context: Context) -> pb.EnableUserResponse:
-        user = await self._users.enable(parse_user_id(request, current_caller()))
+        caller = current_caller()
+        user = await self._users.enable(parse_user_id(request, caller), caller)
         return pb.EnableUserResponse(user=render_user(user))
 
     async def VerifyEmail(self, request: pb.VerifyEmailRequest, context: Context) -> pb.VerifyEmailResponse:
-        return pb.VerifyEmailResponse(user=render_user(await self._users.verify_email(request.token)))
+        return pb.VerifyEmailResponse(user=render_user(await self._addresses.verify(request.token)))
 
     async def ResendVerificationEmail(
         self, request: pb.ResendVerificationEmailRequest, context: Context
     ) -> pb.ResendVerificationEmailResponse:
-        await self._users.resend_verification_mail(parse_resend_verification_email(request))
+        await self._addresses.resend(parse_email(request))
         return pb.ResendVerificationEmailResponse()
+
+    async def ChangeEmail(self, request: pb.ChangeEmailRequest, context: Context) -> pb.ChangeEmailResponse:
+        caller = current_caller()
+        user = await self._addresses.change(parse_change_email(request, caller), caller)
+        return pb.ChangeEmailResponse(user=render_user(user))
+
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Context) -> pb.ChangePasswordResponse:
+        caller = current_caller()
+        user = await self._users.get(caller.user_id, caller)
+        await self._passwords.change(parse_change_password(request, caller, user.username, self._policy), caller)
+        return pb.ChangePasswordResponse()
+
+    async def RequestPasswordReset(
+        self, request: pb.RequestPasswordResetRequest, context: Context
+    ) -> pb.RequestPasswordResetResponse:
+        await self._passwords.request_reset(parse_email(request))
+        return pb.RequestPasswordResetResponse()
+
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Context) -> pb.ResetPasswordResponse:
+        user = await self._passwords.owner_of_link(request.token)
+        await self._passwords.reset(parse_reset_password(request, user.username, self._policy))
+        return pb.ResetPasswordResponse()

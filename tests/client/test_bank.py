@@ -9,9 +9,11 @@ import grpc
 import pytest
 from bank.v1 import session_service_pb2 as session_pb
 from bank.v1 import transfer_service_pb2 as transfer_pb
+from bank.v1 import user_service_pb2 as user_pb
 from bank.v1.account_service_pb2 import Account
 from bank.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 from bank.v1.transfer_service_pb2_grpc import TransferServiceServicer, add_TransferServiceServicer_to_server
+from bank.v1.user_service_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
@@ -23,6 +25,9 @@ from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
 from local.ports import free_ports
 from tests.conftest import Stack
+from tests.mailed_links import RESET_PAGE, VERIFY_PAGE, token_mailed_to
+
+NEW_PASSWORD = "eleven grey seals on a rock"
 
 
 async def account_of(bank: Bank) -> Account:
@@ -86,6 +91,61 @@ class TestSignOut:
                     currency_code="USD",
                 )
         assert refused.value.reason == "SESSION_REVOKED"
+
+
+class TestUser:
+    async def test_one_signs_up_changes_the_password_and_signs_out_everywhere(self, stack: Stack) -> None:
+        username = f"u{uuid4().hex[:16]}"
+        async with Bank.connect(stack.grpc_target) as bank, Bank.connect(stack.grpc_target) as elsewhere:
+            user = await bank.sign_up(
+                username=username, password=DEMO_PASSWORD, full_name="Somebody", email=f"{username}@example.com"
+            )
+            await bank.sign_in(username, DEMO_PASSWORD)
+            await elsewhere.sign_in(username, DEMO_PASSWORD)
+            assert await bank.me() == user
+            await bank.change_password(DEMO_PASSWORD, NEW_PASSWORD)
+            with pytest.raises(BankRefusal) as refused:
+                await elsewhere.change_password(NEW_PASSWORD, DEMO_PASSWORD)
+            assert refused.value.reason == "SESSION_REVOKED"
+            await elsewhere.sign_in(username, NEW_PASSWORD)
+            assert await bank.sign_out_everywhere() == 2
+            assert bank.session is None
+            with pytest.raises(BankRefusal) as refused:
+                await elsewhere.change_password(NEW_PASSWORD, DEMO_PASSWORD)
+            assert refused.value.reason == "SESSION_REVOKED"
+
+    async def test_address_is_asked_for_and_proven(self, stack: Stack) -> None:
+        username = f"u{uuid4().hex[:16]}"
+        new_email = f"new-{username}@example.com"
+        async with Bank.connect(stack.grpc_target) as bank:
+            await bank.sign_up(username=username, password=DEMO_PASSWORD, full_name="Somebody", email="old@example.com")
+            await bank.sign_in(username, DEMO_PASSWORD)
+            assert (await bank.change_email(DEMO_PASSWORD, new_email)).email == new_email
+            await bank.resend_verification_email(new_email)
+            user = await bank.verify_email(await token_mailed_to(stack.mail_dir, new_email, VERIFY_PAGE))
+            assert (user.email, user.email_verified) == (new_email, True)
+
+    async def test_forgotten_password_is_reset_by_mail(self, stack: Stack) -> None:
+        username = f"u{uuid4().hex[:16]}"
+        email = f"{username}@example.com"
+        async with Bank.connect(stack.grpc_target) as bank:
+            await bank.sign_up(username=username, password=DEMO_PASSWORD, full_name="Somebody", email=email)
+            await bank.verify_email(await token_mailed_to(stack.mail_dir, email, VERIFY_PAGE))
+            await bank.request_password_reset(email)
+            token = await token_mailed_to(stack.mail_dir, email, RESET_PAGE)
+            await bank.reset_password(token, NEW_PASSWORD)
+            await bank.sign_in(username, NEW_PASSWORD)
+            with pytest.raises(BankRefusal) as refused:
+                await bank.reset_password(token, DEMO_PASSWORD)
+            assert refused.value.reason == "TOKEN_INVALID"
+
+    async def test_what_the_service_asks_of_a_password_is_told(self, alice: Bank) -> None:
+        with pytest.raises(BankRefusal) as refused:
+            await alice.change_password(DEMO_PASSWORD, "short")
+        assert (refused.value.reason, refused.value.message) == (
+            "INVALID_REQUEST",
+            "new_password: must have 15 characters or more",
+        )
 
 
 class TestTransfer:
@@ -170,11 +230,21 @@ class TestVerify:
 
 
 @dataclass
-class Failing(TransferServiceServicer, SessionServiceServicer):
+class Failing(TransferServiceServicer, SessionServiceServicer, UserServiceServicer):
     """A server that fails as it is told, once for each status, and then succeeds."""
 
     failures: list[Status] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
+    user_calls: int = 0
+
+    async def CreateUser(self, request: object, context: Any) -> Any:
+        self.user_calls += 1
+        if self.failures:
+            await context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
+        return user_pb.CreateUserResponse()
+
+    # The answers have nothing in common but that all of them may be empty.
+    VerifyEmail = ChangePassword = ResetPassword = CreateUser
 
     async def CreateTransfer(self, request: transfer_pb.CreateTransferRequest, context: Any) -> Any:
         self.request_ids.append(request.request_id)
@@ -205,6 +275,7 @@ async def failing() -> AsyncIterator[tuple[Failing, Bank]]:
     server = grpc.aio.server()
     add_TransferServiceServicer_to_server(servicer, server)
     add_SessionServiceServicer_to_server(servicer, server)
+    add_UserServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with Bank.connect(f"127.0.0.1:{port}") as bank:
@@ -250,6 +321,19 @@ class TestTries:
             await pay(bank)
         assert (refused.value.code, refused.value.reason) == (code.name, reason)
         assert len(servicer.request_ids) == 1
+
+    async def test_what_may_not_be_done_twice_is_tried_once(self, failing: tuple[Failing, Bank]) -> None:
+        servicer, bank = failing
+        for call in (
+            bank.sign_up(username="alice", password=NEW_PASSWORD, full_name="Alice", email="alice@example.com"),
+            bank.verify_email("token"),
+            bank.change_password(DEMO_PASSWORD, NEW_PASSWORD),
+            bank.reset_password("token", NEW_PASSWORD),
+        ):
+            servicer.user_calls, servicer.failures = 0, [failure(grpc.StatusCode.UNAVAILABLE, "COMMIT_UNKNOWN", 0.01)]
+            with pytest.raises(BankRefusal) as refused:
+                await call
+            assert (refused.value.reason, servicer.user_calls) == ("COMMIT_UNKNOWN", 1)
 
     async def test_tries_are_bounded(self, failing: tuple[Failing, Bank]) -> None:
         servicer, bank = failing

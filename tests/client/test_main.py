@@ -10,6 +10,8 @@ from local.demo import DEMO_PASSWORD
 from local.settings import ROOT
 from tests.conftest import Stack
 
+NEW_PASSWORD = "eleven grey seals on a rock"
+
 
 class Terminal:
     """Runs `python -m client` as people do."""
@@ -57,6 +59,16 @@ class TestCommands:
         assert not terminal.file.exists()
         status, printed = await terminal.run("accounts")
         assert (status, printed) == (1, "you are not signed in: python -m client sign-in NAME\n")
+
+    async def test_password_is_changed_and_the_current_one_is_asked_for(self, terminal: Terminal) -> None:
+        await terminal.sign_in("merchant")
+        refused = "BAD_CREDENTIALS: user name or password is wrong\n"
+        assert await terminal.run("change-password", typed=f"{DEMO_PASSWORD}x\n{NEW_PASSWORD}\n") == (1, refused)
+        changed = (0, "changed, and your other sessions ended\n")
+        assert await terminal.run("change-password", typed=f"{DEMO_PASSWORD}\n{NEW_PASSWORD}\n") == changed
+        assert await terminal.run("change-password", typed=f"{NEW_PASSWORD}\n{DEMO_PASSWORD}\n") == changed
+        assert await terminal.run("sign-out-everywhere") == (0, "sessions ended: 1\n")
+        assert not terminal.file.exists()
 
     async def test_transfer_is_shown_and_its_repeat_says_so(self, terminal: Terminal) -> None:
         await terminal.sign_in("bob")

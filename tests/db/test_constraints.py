@@ -13,8 +13,8 @@ from tests.db.migrations import superuser_url
 
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
-HOLD, CAPTURED, SCHEDULE = UUID(int=15), UUID(int=16), UUID(int=17)
-PRODUCT, ORDER, HOLDS_MORE = UUID(int=18), UUID(int=19), UUID(int=20)
+HOLD, CAPTURED, SCHEDULE, AUDIT_EVENT = UUID(int=15), UUID(int=16), UUID(int=17), UUID(int=18)
+PRODUCT, ORDER, HOLDS_MORE = UUID(int=21), UUID(int=22), UUID(int=23)
 LIMIT = 4 * 10**18
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -175,6 +175,21 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "events": {"position": 1, "type": "transfer.posted", "subject_id": TRANSFER},
     "outbox": {"id": OUTBOX, "job": "send_verification_email", "payload": "{}"},
+    "sign_in_throttles": {
+        "name_digest": b"alice",
+        "failure_count": 0,
+        "last_failure_time": NOW,
+        "retry_time": NOW,
+    },
+    "rate_limits": {"action": "SIGN_IN", "subject": "192.0.2.1", "full_time": NOW},
+    "audit_events": {
+        "id": AUDIT_EVENT,
+        "type": "SIGNED_IN",
+        "client_address": "192.0.2.1",
+        "user_agent": "",
+        "trace_id": "",
+        "details": "{}",
+    },
 }
 # An order that its own keys would let in beside the good one.
 NEXT_ORDER = {"id": ABSENT, "hold_id": HOLDS_MORE}
@@ -370,6 +385,10 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("events", {"position": 0}, "events_position_positive"),
     ("outbox", {}, "outbox_pkey"),
     ("outbox", {"id": ABSENT, "done_time": NOW, "dead_time": NOW}, "outbox_done_or_dead"),
+    ("sign_in_throttles", {}, "sign_in_throttles_pkey"),
+    ("sign_in_throttles", {"name_digest": b"bob", "failure_count": -1}, "sign_in_throttles_failure_count_not_negative"),
+    ("rate_limits", {}, "rate_limits_pkey"),
+    ("audit_events", {}, "audit_events_pkey"),
 )
 # No row can be made to break these: identity never repeats by itself.
 UNBREAKABLE = {"events_pkey", "schema_migrations_pkey"}
@@ -427,6 +446,13 @@ class TestConstraints:
             with pytest.raises(asyncpg.NotNullViolationError) as refused:
                 await insert(connection, table, {**GOOD[table], column: None})
             assert refused.value.column_name == column
+
+    async def test_audit_log_depends_on_no_other_table(self, connection: Any) -> None:
+        row = {"id": uuid4(), **dict.fromkeys(("user_id", "actor_user_id", "session_id", "account_id"), ABSENT)}
+        transaction = connection.transaction()
+        await transaction.start()
+        await insert(connection, "audit_events", {**GOOD["audit_events"], **row})
+        await transaction.rollback()
 
     async def test_unverified_addresses_may_repeat(self, connection: Any) -> None:
         transaction = connection.transaction()

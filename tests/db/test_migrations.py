@@ -24,6 +24,23 @@ from tests.db.migrations import VERSIONS, applied, reference_data, run, schema
 LOCK_TIMEOUT_S = 2
 CURRENCIES = "0005"
 FILES = sorted(MIGRATIONS_DIR.glob("*.sql"))
+SIGNED_IN = r"""
+INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)
+SELECT md5('s')::uuid, id, '', '', now(), now() FROM users;
+INSERT INTO refresh_tokens (token_hash, session_id) SELECT '\x01', id FROM sessions;
+INSERT INTO mail_tokens (id, user_id, purpose, email, token_hash, expire_time)
+SELECT md5('v')::uuid, id, 'VERIFY_EMAIL', email, '\x02', now() FROM users;
+INSERT INTO outbox (id, job, payload, done_time) VALUES (md5('v')::uuid, 'send', '{}', now());
+"""
+DEEPENED = r"""
+UPDATE users SET pending_email = 'other@example.org';
+INSERT INTO mail_tokens (id, user_id, purpose, email, token_hash, expire_time)
+SELECT md5('r')::uuid, id, 'RESET_PASSWORD', email, '\x03', now() FROM users;
+INSERT INTO sign_in_throttles VALUES (sha256('alice'), 1, now(), now());
+INSERT INTO rate_limits VALUES ('SIGN_IN', '192.0.2.1', now());
+INSERT INTO audit_events (id, type, client_address, user_agent, trace_id)
+VALUES (md5('a')::uuid, 'SIGNED_IN', '', '', '');
+"""
 
 
 @pytest.fixture
@@ -48,6 +65,14 @@ def first(count: int, folder: Path) -> Path:
     for path in FILES[:count]:
         shutil.copy(path, folder)
     return folder
+
+
+async def execute(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
 
 
 async def sign_up(url: str) -> str:
@@ -152,6 +177,41 @@ class TestDownOnData:
         for _ in FILES:
             await down(url)
         assert await applied(url) == []
+
+
+class TestDeepenedIdentity:
+    """Version 0010 on a bank that has users, and back."""
+
+    BEFORE = 9
+    KEPT = ("users", "sessions", "refresh_tokens", "mail_tokens", "outbox")
+
+    async def rows(self, url: str) -> dict[str, list[dict[str, object]]]:
+        """What was there before, without the columns that came."""
+        return {
+            table: [
+                {name: value for name, value in row.items() if name != "pending_email"}
+                for row in await run(url, f"SELECT * FROM {table} ORDER BY 1")
+            ]
+            for table in self.KEPT
+        }
+
+    async def test_what_was_there_stays_and_what_came_goes(self, url: str, tmp_path: Path) -> None:
+        await up(url, first(self.BEFORE, tmp_path))
+        await sign_up(url)
+        await execute(url, SIGNED_IN)
+        before = await self.rows(url)
+
+        await up(url)
+        assert await self.rows(url) == before
+        assert [row[0] for row in await run(url, "SELECT pending_email FROM users")] == [None]
+        await execute(url, DEEPENED)
+
+        for _ in VERSIONS[self.BEFORE :]:
+            await down(url)
+        assert await self.rows(url) == before
+        await up(url)
+        assert await self.rows(url) == before
+        assert await run(url, "SELECT FROM audit_events") == []
 
 
 class TestSeveralAtOnce:

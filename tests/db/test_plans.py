@@ -3,16 +3,29 @@
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Mapping
-from urllib.parse import urlsplit
+from hashlib import md5
+from uuid import UUID, uuid4
 
 import asyncpg
 import bankdb
 import pytest
 
+from server.audit.operations import AuditFilter, AuditLog
+from server.audit.recording import AuditEventType
+from server.caller import Caller
+from server.database import Database, open_pool
 from server.ledger.commit_queue import LEDGER_SETTINGS
+from server.page_token import PageTokens
+from server.timestamps import EARLIEST, LATEST
 from tests.conftest import CloneDatabase, PostgresServer
+from tests.conftest import Database as MigratedDatabase
+from tests.db.migrations import superuser_url
 
 ROWS = 100_000
+AUDIT_PAGE = 50
+# Users of FILL: half of all audit events are one's, one in two thousand the other's.
+HEAVY, LIGHT = (UUID(md5(user.encode(), usedforsecurity=False).hexdigest()) for user in ("u1", "u7"))
+ADMIN = Caller(uuid4(), uuid4())
 # Of these tables a query may read all: they stay tiny.
 TINY = {"currencies"}
 # These may read any table as a whole.
@@ -55,8 +68,10 @@ SELECT
     md5('s' || n)::uuid, md5('u' || n % 20000)::uuid, 'agent', '127.0.0.1', now() + '1 h', now() + '1 h',
     CASE WHEN n % 3 = 0 THEN now() END
 FROM generate_series(1, {ROWS}) AS n;
-INSERT INTO refresh_tokens (token_hash, session_id, use_time)
-SELECT sha256(n::text::bytea), md5('s' || n)::uuid, CASE WHEN n % 2 = 0 THEN now() END
+INSERT INTO refresh_tokens (token_hash, session_id, use_time, successor_ciphertext)
+SELECT
+    sha256(n::text::bytea), md5('s' || n)::uuid, CASE WHEN n % 2 = 0 THEN now() END,
+    CASE WHEN n % 100 = 0 THEN sha256('') END
 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO mail_tokens (id, user_id, purpose, email, token_hash, expire_time, use_time)
 SELECT
@@ -140,21 +155,44 @@ SELECT initiator_user_id, request_id, 'bank.v1.TransferService/CreateTransfer', 
 INSERT INTO events (position, type, subject_id, user_id)
 SELECT CASE WHEN n <= {ROWS} - 100 THEN n END, 'transfer.posted', md5('t' || n)::uuid, md5('u' || n % 1000)::uuid
 FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO sign_in_throttles (name_digest, failure_count, last_failure_time, retry_time)
+SELECT sha256(('user' || n)::bytea), 1, now() - n * interval '1 s', now() FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO rate_limits (action, subject, full_time)
+SELECT 'SIGN_IN', '10.' || n, now() - n * interval '1 s' FROM generate_series(1, {ROWS}) AS n;
+-- Every other event is user 1's; the first five of all and of theirs are of a type that never came again.
+INSERT INTO audit_events (
+    id, type, user_id, actor_user_id, client_address, user_agent, trace_id, details, create_time
+)
+SELECT
+    (lpad(to_hex((extract(EPOCH FROM create_time) * 1000)::bigint), 12, '0') || substr(md5('e' || n), 13))::uuid,
+    CASE WHEN n <= 5 THEN 'ACCOUNT_CLOSED' WHEN n % 3 = 0 THEN 'SIGNED_IN' ELSE 'SIGN_IN_FAILED' END,
+    md5('u' || user_number)::uuid, md5('u' || user_number)::uuid, '192.0.2.1', 'agent', md5('t' || n), '{{}}',
+    create_time
+FROM (
+    SELECT
+        n, CASE WHEN n <= 5 OR n % 2 = 0 THEN 1 ELSE n % 1000 END AS user_number,
+        '2026-01-01'::timestamptz + n * interval '1 s' AS create_time
+    FROM generate_series(1, {ROWS}) AS n
+) AS numbered;
 SET session_replication_role = origin;
 ANALYZE;
 """
 
 
 @pytest.fixture(scope="module")
-async def connection(
-    clone_database: CloneDatabase, postgres: PostgresServer
-) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection of the application's role to a bank of some size."""
-    async with clone_database() as database, database.pool.acquire() as lent:
-        name = urlsplit(database.owner_url).path
-        superuser = await asyncpg.connect(urlsplit(postgres.superuser_url)._replace(path=name).geturl())
+async def filled(clone_database: CloneDatabase, postgres: PostgresServer) -> AsyncIterator[MigratedDatabase]:
+    """A bank of some size."""
+    async with clone_database() as database:
+        superuser = await asyncpg.connect(superuser_url(postgres, database.owner_url))
         await superuser.execute(FILL)
         await superuser.close()
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def connection(filled: MigratedDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of the application's role to it."""
+    async with filled.pool.acquire() as lent:
         yield lent  # type: ignore[misc]  # lent by the pool, which is as good
 
 
@@ -191,3 +229,47 @@ class TestPlans:
 
     def test_ledger_queries_exist(self) -> None:
         assert QUERIES.keys() >= LEDGER_QUERIES
+
+
+@pytest.fixture(scope="module")
+async def service(filled: MigratedDatabase) -> AsyncIterator[Database]:
+    """One connection as the service opens it, so that its statistics are those of one caller."""
+    opened = Database(await open_pool(filled.app_url, size=1))
+    yield opened
+    await opened.close()
+
+
+async def fetched(service: Database) -> int:
+    """How many audit events were read so far, by whatever plan."""
+    async with service.connection() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        count: int = await connection.fetchval(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'audit_events'"
+        )
+    return count
+
+
+class TestAuditEvents:
+    """A page of the log costs a page of each type at most, however much there is of what is not asked for."""
+
+    @pytest.mark.parametrize("actor_user_id", [None, HEAVY, LIGHT], ids=["any", "heavy", "light"])
+    @pytest.mark.parametrize("user_id", [None, HEAVY, LIGHT], ids=["any", "heavy", "light"])
+    @pytest.mark.parametrize("type_", [None, "SIGNED_IN", "ACCOUNT_CLOSED", "EMAIL_CLAIMED"])
+    async def test_page_reads_little_more_than_it_shows(
+        self, service: Database, type_: str | None, user_id: UUID | None, actor_user_id: UUID | None
+    ) -> None:
+        log = AuditLog(service, PageTokens(bytes(32)))
+        wanted = AuditFilter(
+            type=AuditEventType(type_) if type_ else None,
+            user_id=user_id,
+            actor_user_id=actor_user_id,
+            start_time=EARLIEST,
+            end_time=LATEST,
+            page_size=AUDIT_PAGE,
+            page_token="",
+        )
+        before = await fetched(service)
+        events, _ = await log.page(wanted, ADMIN)
+        read = await fetched(service) - before
+        types_in_fill = 3
+        assert len(events) <= read <= types_in_fill * (AUDIT_PAGE + 1)

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import CloneDatabase, Database, PostgresServer
 from tests.db.migrations import run, superuser_url
 
-APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks", "inventory_movements")
+APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks", "audit_events", "inventory_movements")
 TABLES = (
     *APPEND_ONLY,
     "accounts",
@@ -20,11 +20,13 @@ TABLES = (
     "orders",
     "outbox",
     "products",
+    "rate_limits",
     "refresh_tokens",
     "reversed_totals",
     "scheduled_transfers",
     "schema_migrations",
     "sessions",
+    "sign_in_throttles",
     "users",
 )
 # All that may be changed, column by column; what is not here is written once.
@@ -43,7 +45,7 @@ UPDATABLE = {
     },
     "events": {"position"},
     "holds": {"state", "captured_amount_minor", "capture_transfer_id", "update_time"},
-    "mail_tokens": {"use_time"},
+    "mail_tokens": {"use_time", "expire_time"},
     "order_items": {"restocked_quantity"},
     "orders": {"state", "payment_state", "fulfillment_state", "transfer_id", "update_time"},
     "products": {
@@ -60,12 +62,25 @@ UPDATABLE = {
         "update_time",
     },
     "outbox": {"enqueue_time", "done_time", "dead_time", "last_error"},
+    "rate_limits": {"action", "subject", "full_time"},
     "refresh_tokens": {"use_time", "successor_ciphertext"},
     "reversed_totals": {"amount_minor"},
     "scheduled_transfers": {"state", "transfer_id", "failure_reason", "update_time"},
     "sessions": {"last_refresh_time", "idle_expire_time", "revoke_time"},
-    "users": {"password_hash", "full_name", "email", "email_verified", "roles", "disabled", "update_time"},
+    "sign_in_throttles": {"name_digest", "failure_count", "last_failure_time", "retry_time"},
+    "users": {
+        "password_hash",
+        "full_name",
+        "email",
+        "email_verified",
+        "pending_email",
+        "roles",
+        "disabled",
+        "update_time",
+    },
 }
+# Of these the retention deletes, and sign-in what it has counted; all else is kept for ever.
+DELETABLE = {"mail_tokens", "outbox", "rate_limits", "refresh_tokens", "sessions", "sign_in_throttles"}
 READ_ONLY = {"currencies", "schema_migrations"}
 
 
@@ -106,6 +121,7 @@ class TestApplicationRole:
             "requests": "result_id",
             "ledger_blocks": "hash",
             "inventory_movements": "on_hand_change",
+            "audit_events": "type",
         }
         column = columns[table]
         assert await refused(migrated, statement.format(table, column=column))
@@ -120,11 +136,11 @@ class TestApplicationRole:
         ):
             assert await refused(migrated, statement)
 
-    async def test_rows_of_mail_tokens_only_can_be_deleted(self, migrated: Database) -> None:
-        deletable = [
+    async def test_tables_whose_rows_can_be_deleted_are_exactly_these(self, migrated: Database) -> None:
+        deletable = {
             table for table in TABLES if await migrated.pool.fetchval("SELECT has_table_privilege($1, 'DELETE')", table)
-        ]
-        assert deletable == ["mail_tokens"]
+        }
+        assert deletable == DELETABLE
 
     @pytest.mark.parametrize(
         "statement",

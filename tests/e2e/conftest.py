@@ -1,5 +1,6 @@
 """The bank as its users meet it: through the gateway, over both wires, and the database to look behind."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,14 @@ class Bank:
         counts = {table: await self.owner.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
         accounts = "SELECT md5(string_agg(accounts::text, ',' ORDER BY id)) FROM accounts"
         return {**counts, "all accounts": await self.owner.fetchval(accounts)}
+
+    async def idle(self) -> None:
+        """Wait until the worker has done what earlier calls asked of it."""
+        async with asyncio.timeout(45):
+            while await self.owner.fetchval(
+                "SELECT EXISTS (SELECT FROM outbox WHERE done_time IS NULL AND dead_time IS NULL)"
+            ):
+                await asyncio.sleep(0.05)
 
     async def both(self, rpc: str, fields: dict[str, Any], token: str = "", **headers: str) -> Answer:
         """Make a call over both wires that must be answered alike and change nothing; the answer."""

@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.request import urlopen
 from uuid import UUID, uuid4
 
@@ -61,8 +62,9 @@ class Parts:
         environment: Of the server processes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
+        self.settings = settings
         self.secrets = new_secrets()
         ports = free_ports(2 + 2 * PROCESSES)
         self.postgres_port, self.database_port = ports, ports + 1
@@ -92,9 +94,15 @@ class Parts:
             "SERVER_HOST": "127.0.0.1",
             "SERVER_PORT": str(self.server_ports[0]),
             "SERVER_PROCESSES": str(PROCESSES),
+            "CALLS_PER_SECOND": "0",
+            "SIGN_INS_PER_SECOND": "0",
+            "SIGN_UPS_PER_HOUR": "0",
+            "MAILS_PER_HOUR": "0",
+            "SIGN_IN_FAILURES_PER_HOUR": "0",
             "METRICS_PORT": str(self.metrics_ports[0]),
             "TOKEN_KEYS_FILE": str(self.keys_file),
             "PYTHONUNBUFFERED": "1",
+            **self.settings,
         }
 
     async def create(self) -> None:
@@ -128,12 +136,12 @@ class Parts:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    async def start_server(self, process: int, *, ready: bool = True) -> Child:
+    async def start_server(self, process: int, *, ready: bool = True, **environment: str) -> Child:
         service = Service(
             f"server-{process}",
             [sys.executable, "-m", "server", "--process", str(process)],
             partial(serves_grpc, self.server_ports[process]),
-            self.environment,
+            {**self.environment, **environment},
             grace_s=15,
         )
         child = await start_service(service, self.folder)
@@ -220,9 +228,11 @@ class Parts:
 
 
 @asynccontextmanager
-async def running_parts(folder: Path, proxy: "DatabaseProxy | None" = None) -> AsyncIterator[Parts]:
+async def running_parts(
+    folder: Path, proxy: "DatabaseProxy | None" = None, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Parts]:
     """All parts, started; the servers reach the database through a proxy that the tests may turn."""
-    parts = Parts(folder)
+    parts = Parts(folder, settings)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.stop)
         await parts.create()

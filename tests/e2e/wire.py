@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlencode
 import grpc
 from bank.v1 import (
     account_service_pb2,
+    hold_service_pb2,
     ledger_service_pb2,
     order_service_pb2,
     product_service_pb2,
@@ -20,7 +22,7 @@ from bank.v1 import (
 from google.api import annotations_pb2
 from google.protobuf import json_format, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -35,6 +37,7 @@ METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for module in (
         account_service_pb2,
+        hold_service_pb2,
         ledger_service_pb2,
         order_service_pb2,
         product_service_pb2,
@@ -148,8 +151,12 @@ class JsonWire:
         self.gateway = gateway
 
     async def call(self, rpc: str, fields: Fields, token: str = "", headers: Headers = ()) -> Answer:
-        verb, path, body = _as_http(METHODS[rpc], dict(fields))
-        return read_reply(await self.gateway.send(verb, path, [*headers, *_bearer(token)], body))
+        return read_reply(await self.send(rpc, fields, token, headers))
+
+    async def send(self, rpc: str, fields: Fields, token: str = "", headers: Headers = ()) -> Reply:
+        """Call, and return what came back as it is."""
+        verb, path, body = _as_http(METHODS[rpc], deepcopy(dict(fields)))
+        return await self.gateway.send(verb, path, [*headers, *_bearer(token)], body)
 
 
 def read_reply(reply: Reply) -> Answer:
@@ -169,6 +176,32 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Answer:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # made for the other client
     details = [_unpacked(detail) for detail in status.details] if status else []
     return _refusal(error.code().name, error.details() or "", details)
+
+
+def as_protobuf_json(fields: Fields) -> dict[str, Any]:
+    """The same fields as protobuf's own JSON reader wants them: paths of a mask in camel case."""
+    changed = deepcopy(dict(fields))
+    if "update_mask" in changed:
+        changed["update_mask"] = re.sub(r"_([a-z])", lambda found: found[1].upper(), changed["update_mask"])
+    return changed
+
+
+def filled(message: Descriptor, text: str, depth: int = 0) -> dict[str, Any]:
+    """A request with the text in every field that can hold one."""
+    found: dict[str, Any] = {}
+    for each in message.fields:
+        value: Any = None
+        if each.type == FieldDescriptor.TYPE_STRING:
+            value = text
+        elif each.type == FieldDescriptor.TYPE_MESSAGE and each.message_type.GetOptions().map_entry:
+            found[each.name] = {text: text}
+        elif each.type == FieldDescriptor.TYPE_MESSAGE and each.message_type.full_name.startswith("bank.v1."):
+            value = filled(each.message_type, text, depth + 1) if depth < 3 else None
+        elif each.type == FieldDescriptor.TYPE_MESSAGE and each.message_type.full_name.endswith("FieldMask"):
+            value = text
+        if value is not None:
+            found[each.name] = [value] if each.is_repeated else value
+    return found
 
 
 def _refusal(code: str, message: str, details: list[dict[str, Any]]) -> Answer:

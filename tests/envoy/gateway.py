@@ -96,6 +96,7 @@ async def running_gateway(
     *,
     reflection: bool = False,
     xff_trusted_hops: int = 0,
+    calls_per_second: int = 100_000,
     limits: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of servers on these ports, stopped when its context ends.
@@ -105,6 +106,7 @@ async def running_gateway(
         server_ports: One for each server process.
         reflection: Whether server reflection is let through.
         xff_trusted_hops: How many trusted proxies stand in front.
+        calls_per_second: How many one client address may make.
         limits: Lines of the configuration that are too large to be reached by a test, and what to put instead.
     """
     port = free_ports(2)
@@ -116,6 +118,7 @@ async def running_gateway(
         server_endpoints=[("127.0.0.1", server_port) for server_port in server_ports],
         reflection=reflection,
         xff_trusted_hops=xff_trusted_hops,
+        calls_per_second=calls_per_second,
     )
     for shipped, smaller in limits.items():
         assert shipped in config.read_text(), shipped

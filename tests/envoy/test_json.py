@@ -22,6 +22,7 @@ class TestTranscoding:
             "full_name": "camel is read too",
             "email": "",
             "email_verified": False,
+            "pending_email": "",
             "roles": [],
             "disabled": False,
         }

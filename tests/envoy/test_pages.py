@@ -9,6 +9,7 @@ from local.settings import ROOT
 from tests.envoy.gateway import Gateway
 
 TOKEN = "token-from-the-mail"
+PASSWORD = "eleven grey seals on a rock"
 
 
 class TestFiles:
@@ -23,6 +24,8 @@ class TestFiles:
             ("/docs/openapi.json", "application/json"),
             ("/verify-email.html", "text/html; charset=utf-8"),
             ("/verify-email.js", "text/javascript; charset=utf-8"),
+            ("/reset-password.html", "text/html; charset=utf-8"),
+            ("/reset-password.js", "text/javascript; charset=utf-8"),
             ("/style.css", "text/css; charset=utf-8"),
             ("/icon.svg", "image/svg+xml"),
         ],
@@ -36,7 +39,7 @@ class TestFiles:
     async def test_openapi_document_is_the_generated_one(self, gateway: Gateway) -> None:
         assert (await gateway.get("/docs/openapi.json")).body == (ROOT / "gen" / "openapi.json").read_bytes()
 
-    @pytest.mark.parametrize("path", ["/", "/docs/", "/verify-email.html"])
+    @pytest.mark.parametrize("path", ["/", "/docs/", "/verify-email.html", "/reset-password.html"])
     async def test_page_allows_nothing_from_elsewhere(self, gateway: Gateway, path: str) -> None:
         headers = (await gateway.get(path)).headers
         policy = headers["content-security-policy"]
@@ -148,3 +151,63 @@ class TestVerifyEmailPage:
     async def test_link_without_token_is_explained(self, gateway: Gateway, page: Page) -> None:
         await page.goto(f"http://127.0.0.1:{gateway.port}/verify-email.html")
         await expect(page.get_by_role("status")).to_contain_text("This link is incomplete")
+
+
+class TestResetPasswordPage:
+    async def test_token_and_password_are_posted_and_leave_no_trace(
+        self, gateway: Gateway, page: Page, tmp_path: Path
+    ) -> None:
+        url = f"http://127.0.0.1:{gateway.port}/reset-password.html"
+        await page.goto(f"{url}#token={TOKEN}")
+        assert page.url == url
+        assert TOKEN not in await page.content()
+        await page.screenshot(path=tmp_path / "reset.png")
+        async with page.expect_request("**/v1/users:resetPassword") as posted:
+            await page.get_by_label("New password").fill(PASSWORD)
+            await page.keyboard.press("Enter")
+        request = await posted.value
+        assert request.method == "POST"
+        assert request.post_data_json == {"token": TOKEN, "new_password": PASSWORD}
+        await expect(page.get_by_role("status")).to_contain_text("The password is set")
+        await expect(page.get_by_role("button")).to_have_count(0)
+        assert page.url == url
+        assert await page.locator("#password").input_value() == ""
+
+    async def test_password_is_shown_on_demand_only(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/reset-password.html#token={TOKEN}")
+        field = page.get_by_label("New password")
+        await expect(field).to_have_attribute("type", "password")
+        await page.get_by_label("Show it").check()
+        await expect(field).to_have_attribute("type", "text")
+
+    async def test_password_that_is_refused_is_explained_and_another_one_can_be_tried(
+        self, gateway: Gateway, page: Page, tmp_path: Path
+    ) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/reset-password.html#token={TOKEN}")
+        await page.get_by_label("New password").fill("short")
+        await page.get_by_role("button").click()
+        await expect(page.get_by_role("status")).to_have_text("The password must have 15 characters or more.")
+        await page.screenshot(path=tmp_path / "refused.png")
+        await page.get_by_label("New password").fill(PASSWORD)
+        await page.get_by_role("button").click()
+        await expect(page.get_by_role("status")).to_contain_text("The password is set")
+
+    async def test_link_that_was_used_is_explained_as_the_server_words_it(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/reset-password.html#token=used")
+        await page.get_by_label("New password").fill(PASSWORD)
+        await page.get_by_role("button").click()
+        await expect(page.get_by_role("status")).to_have_text("The password could not be set: the link was used")
+        await expect(page.get_by_role("button")).to_have_count(0)
+
+    async def test_failure_that_may_pass_can_be_tried_again(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/reset-password.html#token=unavailable-once")
+        await page.get_by_label("New password").fill(PASSWORD)
+        await page.get_by_role("button").click()
+        await expect(page.get_by_role("status")).to_contain_text("cannot answer just now")
+        await page.get_by_role("button").click()
+        await expect(page.get_by_role("status")).to_contain_text("The password is set")
+
+    async def test_link_without_token_is_explained(self, gateway: Gateway, page: Page) -> None:
+        await page.goto(f"http://127.0.0.1:{gateway.port}/reset-password.html")
+        await expect(page.get_by_role("status")).to_contain_text("This link is incomplete")
+        await expect(page.get_by_role("button")).to_have_count(0)

@@ -39,6 +39,7 @@ class Users(user_service_pb2_grpc.UserServiceServicer):
     calls: int = 0
     cancelled: int = 0
     verifications: int = 0
+    resets: int = 0
 
     async def GetUser(self, request: Any, context: Any) -> Any:
         self.calls += 1
@@ -73,6 +74,19 @@ class Users(user_service_pb2_grpc.UserServiceServicer):
         if request.token == "unavailable-once" and self.verifications % 2:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "come back")
         return user_service_pb2.VerifyEmailResponse(user={"email": "alice@example.org"})
+
+    async def ResetPassword(self, request: Any, context: Any) -> Any:
+        self.resets += 1
+        if request.token == "used":
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the link was used")
+        if request.token == "unavailable-once" and self.resets % 2:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "come back")
+        if request.new_password == "short":
+            status = Status(code=INVALID_ARGUMENT, message="refused")
+            violation = {"field": "new_password", "description": "must have 15 characters or more"}
+            status.details.add().Pack(details.BadRequest(field_violations=[violation]))
+            await context.abort_with_status(rpc_status.to_status(status))
+        return user_service_pb2.ResetPasswordResponse()
 
 
 class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):

@@ -29,6 +29,12 @@ class TestReadSettings:
         with pytest.raises(StackError, match=r"^GATEWAY_PORT must be a number from 1 to 65535, not "):
             read_settings({"GATEWAY_PORT": text})
 
+    def test_calls_of_one_address_are_limited_on_request(self) -> None:
+        assert read_settings({}).gateway_calls_per_second == 100_000
+        assert read_settings({"GATEWAY_CALLS_PER_SECOND": "5"}).gateway_calls_per_second == 5
+        with pytest.raises(StackError, match=r"^GATEWAY_CALLS_PER_SECOND must be a number from 1 to 1000000, not '0'"):
+            read_settings({"GATEWAY_CALLS_PER_SECOND": "0"})
+
     def test_metrics_port_zero_takes_no_port(self) -> None:
         variables = [variable for _, variable in read_settings({"METRICS_PORT": "0"}).used_ports()]
         assert "METRICS_PORT" not in variables

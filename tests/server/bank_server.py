@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from server.app import _build
+from server.clock import DatabaseClock
 from server.config import Settings
 from server.database import Database, open_pool
 from server.ledger.batches import Batches
@@ -53,17 +54,23 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         redis_url="redis://127.0.0.1/0",
         token_keys_file=Path("unread"),
         public_url="https://bank.example",
+        calls_per_second=0,
+        sign_ins_per_second=0,
     )
     pool = await open_pool(database.app_url, size=2, settings=LEDGER_SETTINGS)
     orders = Database(await open_pool(database.app_url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     async with running_ledger(database.app_url) as ledger:
         bank = Bank(database.app_url, database, reads, ledger)
         await bank.reference.load(reads)
-        server, _ = _build(settings, keys, reads, reads, orders, ledger, Batches(pool), bank.reference, passwords)
+        clock = DatabaseClock()
+        server, _ = _build(
+            settings, keys, clock, reads, reads, orders, ledger, Batches(pool), bank.reference, passwords
+        )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield ServedBank(bank, channel, AccessTokens(keys, settings.token_format, settings.access_token_ttl_s))
+            tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
+            yield ServedBank(bank, channel, tokens)
         await server.stop(None)
     passwords.close()
     await pool.close()

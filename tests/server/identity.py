@@ -3,6 +3,8 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from grpc_status import rpc_status
 
 from server.access import ACCESS
 from server.caller import Caller, Role
+from server.credentials import CredentialCheck
 from server.database import Database
 from server.interceptor import CallInterceptor
 from server.keys import Keys, SigningKey
@@ -26,8 +29,13 @@ from server.passwords import PasswordPolicy, Passwords
 from server.sessions.callers import CallerStates
 from server.sessions.operations import Sessions
 from server.sessions.rpc import SessionServicer
+from server.throttles import Action, RateLimits, SignInThrottle
 from server.tokens import AccessTokens, MailTokens
+from server.users.addresses import UserAddresses
+from server.users.confirmation import PasswordConfirmation
+from server.users.links import Links
 from server.users.operations import NewUser, Users
+from server.users.passwords import UserPasswords
 from server.users.rpc import UserServicer
 
 PASSWORD = "seven blue herons at dusk"
@@ -55,20 +63,48 @@ def caller_for(user_id: UUID, *roles: Role, session_id: UUID = NOBODY) -> Caller
 
 async def everything(pool: Any) -> Mapping[str, list[asyncpg.Record]]:
     """All rows that users and sessions consist of, to show that a refused call changed none."""
-    tables = ("users", "sessions", "refresh_tokens", "mail_tokens", "outbox", "events")
+    tables = ("users", "sessions", "refresh_tokens", "mail_tokens", "outbox", "events", "audit_events")
     return {table: await pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What users consist of, put together as in the server."""
+
+    users: Users
+    addresses: UserAddresses
+    passwords: UserPasswords
+    credentials: CredentialCheck
+
+
+def identity_on(pool: Any, passwords: Passwords, keys: Keys, allowances: Mapping[Action, int]) -> Identity:
+    """Users on a database, and how often strangers may try things an hour; anything that is not named at will."""
+    database, links = Database(pool), Links(MailTokens(keys.mail_token_key))
+    limits = RateLimits(database, allowances)
+    credentials = CredentialCheck(database, passwords, SignInThrottle(limits))
+    confirmation = PasswordConfirmation(database, credentials)
+    return Identity(
+        Users(database, passwords, links, limits, PageTokens(keys.page_token_key)),
+        UserAddresses(database, confirmation, links, limits),
+        UserPasswords(database, passwords, confirmation, links, limits),
+        credentials,
+    )
+
+
 @asynccontextmanager
-async def serving(pool: Any, passwords: Passwords, keys: Keys) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(
+    pool: Any, passwords: Passwords, keys: Keys, allowances: Mapping[Action, int] = MappingProxyType({})
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of users and sessions behind the interceptor."""
     database, page_tokens = Database(pool), PageTokens(keys.page_token_key)
     access_tokens = AccessTokens(keys, "paseto", 900)
-    users = Users(database, passwords, MailTokens(keys.mail_token_key), page_tokens)
-    sessions = Sessions(database, passwords, access_tokens, page_tokens, idle_ttl_s=3600, ttl_s=7200)
+    identity = identity_on(pool, passwords, keys, allowances)
+    sessions = Sessions(database, identity.credentials, access_tokens, page_tokens, idle_ttl_s=3600, ttl_s=7200)
     interceptor = CallInterceptor(ACCESS, access_tokens, CallerStates(database), "https://bank.example.com/errors")
     server = grpc.aio.server(interceptors=[interceptor])
-    add_UserServiceServicer_to_server(UserServicer(users, PasswordPolicy()), server)
+    add_UserServiceServicer_to_server(
+        UserServicer(identity.users, identity.addresses, identity.passwords, PasswordPolicy()), server
+    )
     add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -61,7 +61,7 @@ async def until(condition: Callable[[], Any], within_s: float) -> None:
 
 
 @asynccontextmanager
-async def running(database_url: str, environment: str = "test") -> AsyncIterator[Running]:
+async def running(database_url: str, environment: str = "test", calls_per_second: int = 0) -> AsyncIterator[Running]:
     settings = Settings(
         BANK_ENVIRONMENT=environment,
         database_url=database_url,
@@ -70,6 +70,7 @@ async def running(database_url: str, environment: str = "test") -> AsyncIterator
         public_url="https://bank.example",
         server_port=free_ports(1),
         metrics_port=0,
+        calls_per_second=calls_per_second,
     )
     keys, stop = new_keys(), asyncio.Event()
     served = asyncio.create_task(serve(settings, keys, 0, stop))
@@ -108,6 +109,22 @@ class TestHealth:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
         watch.cancel()
+
+    async def test_no_quota_applies_to_checks(self, database: MigratedDatabase) -> None:
+        address = (("x-envoy-external-address", "203.0.113.7"),)
+        async with running(database.app_url, calls_per_second=1) as started:
+            stub = health_pb2_grpc.HealthStub(started.channel)
+            for _ in range(20):
+                await stub.Check(health_pb2.HealthCheckRequest(), metadata=address)
+                watch = stub.Watch(health_pb2.HealthCheckRequest(), metadata=address)
+                await watch.read()
+                watch.cancel()
+            currencies = LedgerServiceStub(started.channel).ListCurrencies
+            request = ledger_service_pb2.ListCurrenciesRequest()
+            for _ in range(2):
+                await currencies(request, metadata=address)
+            refused = await refusal_of(currencies(request, metadata=address))
+            assert refused.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
 
 
 class TestReflection:

@@ -38,6 +38,8 @@ class TestSettings:
         assert (settings.token_format, settings.access_token_ttl_s) == ("paseto", 900)
         assert settings.token_keys_file == Path("/run/secrets/keys.json")
         assert settings.public_origin == "https://bank.example"
+        assert (settings.sign_in_failures_per_hour, settings.sign_ups_per_hour, settings.mails_per_hour) == (60, 20, 20)
+        assert (settings.calls_per_second, settings.sign_ins_per_second) == (100, 5)
 
     def test_unsaid_environment_is_production(self, environment: pytest.MonkeyPatch) -> None:
         environment.delenv("BANK_ENVIRONMENT")
@@ -67,9 +69,26 @@ class TestSettings:
             ("ACCESS_TOKEN_TTL_S", "3601"),
             ("SESSION_TTL_S", "59"),
             ("PASSWORD_THREADS", "0"),
+            ("SIGN_IN_FAILURES_PER_HOUR", "-1"),
+            ("SIGN_UPS_PER_HOUR", "many"),
+            ("MAILS_PER_HOUR", "-1"),
+            ("CALLS_PER_SECOND", "-1"),
+            ("SIGN_INS_PER_SECOND", "-1"),
             ("DEFAULT_CURRENCY", "usd"),
             ("SMTP_PORT", "0"),
             ("SMTP_TLS", "maybe"),
+            ("SMTP_CA_FILE", "/nowhere/ca.pem"),
+            ("MAIL_FROM", ""),
+            ("MAIL_FROM", "The Bank"),
+            ("MAIL_FROM", "The Bank <no-reply>"),
+            ("MAIL_FROM", "no-reply@bank.example, mallory@evil.example"),
+            ("MAIL_FROM", "The Bank <no-reply@bank.example>\r\nBcc: mallory@evil.example"),
+            ("MAIL_FROM", "The\nBank <no-reply@bank.example>"),
+            ("PUBLIC_URL", "bank.example"),
+            ("PUBLIC_URL", "ftp://bank.example"),
+            ("PUBLIC_URL", "https://"),
+            ("PUBLIC_URL", "https://bank.example/?next="),
+            ("PUBLIC_URL", "https://bank.example/#token="),
             ("LOG_LEVEL", "trace"),
         ],
     )

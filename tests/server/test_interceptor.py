@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,14 +14,17 @@ import asyncpg
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, QuotaFailure, RetryInfo
+from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
 
 from server.access import ADMIN, MONEY, PUBLIC, SIGNED_IN, Access
+from server.app import SERVICES
 from server.caller import current_caller, current_idempotency_key, current_origin
 from server.database import Database
 from server.errors import AccountFrozen, Overloaded
-from server.interceptor import CallInterceptor
+from server.interceptor import CallInterceptor, streams_requests
+from server.quotas import CallQuota
 from server.sessions.callers import REMEMBERED_S, CallerStates
 from server.tokens import AccessTokens
 from tests.conftest import CloneDatabase
@@ -98,12 +102,12 @@ async def tell() -> str:
     )
 
 
-@pytest.fixture(scope="module")
-async def running(clone_database: CloneDatabase) -> AsyncIterator[Sample]:
+@asynccontextmanager
+async def serving(clone_database: CloneDatabase, quota: CallQuota | None = None) -> AsyncIterator[Sample]:
     tokens = AccessTokens(new_keys(), "paseto", 900)
     async with clone_database() as database:
         interceptor = CallInterceptor(
-            ACCESS, tokens, CallerStates(Database(database.pool)), "https://bank.example/errors"
+            ACCESS, tokens, CallerStates(Database(database.pool)), "https://bank.example/errors", quota
         )
         server = grpc.aio.server(interceptors=[interceptor])
         port = server.add_insecure_port("127.0.0.1:0")
@@ -119,6 +123,12 @@ async def running(clone_database: CloneDatabase) -> AsyncIterator[Sample]:
             await server.start()
             yield sample
         await server.stop(None)
+
+
+@pytest.fixture(scope="module")
+async def running(clone_database: CloneDatabase) -> AsyncIterator[Sample]:
+    async with serving(clone_database) as sample:
+        yield sample
 
 
 @pytest.fixture
@@ -248,6 +258,64 @@ class TestHeaders:
         expected = [str(sample.tokens.verify(metadata[0][1].removeprefix("Bearer ")).user_id) for metadata in people]
         answers = await asyncio.gather(*(sample.call("Own", metadata) for metadata in people))
         assert [json.loads(answer.value)["user_id"] for answer in answers] == expected
+
+
+class TestQuota:
+    """One call a second, two at once."""
+
+    @pytest.fixture
+    async def sample(self, clone_database: CloneDatabase) -> AsyncIterator[Sample]:
+        async with serving(clone_database, CallQuota(1)) as sample:
+            sample.behave = nothing
+            yield sample
+
+    @pytest.mark.parametrize("method", ["Own", "Pay"])
+    async def test_user_beyond_it_is_refused_before_the_handler_and_told_when(
+        self, sample: Sample, method: str
+    ) -> None:
+        metadata = await sample.sign_in()
+        for _ in range(2):
+            await sample.call(method, metadata)
+        refused = await refusal_of(sample.call(method, metadata))
+        assert refused.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+        assert 0 < refused.detail(RetryInfo).retry_delay.ToTimedelta().total_seconds() <= 1
+        assert refused.detail(QuotaFailure).violations[0].subject == "RATE_LIMITED"
+        assert sample.calls == 2
+        await asyncio.sleep(refused.detail(RetryInfo).retry_delay.ToTimedelta().total_seconds() + 0.05)
+        await sample.call(method, metadata)
+
+    async def test_users_do_not_share_and_addresses_do_not_count_for_them(self, sample: Sample) -> None:
+        address = (("x-envoy-external-address", "203.0.113.7"),)
+        for metadata in (await sample.sign_in(), await sample.sign_in()):
+            for _ in range(2):
+                await sample.call("Own", (*metadata, *address))
+        await sample.call("Open", address)
+
+    async def test_calls_without_token_are_counted_by_address(self, sample: Sample) -> None:
+        for address in ("203.0.113.7", "2001:db8::1"):
+            for _ in range(2):
+                await sample.call("Open", (("x-envoy-external-address", address),))
+        for address in ("203.0.113.7", "2001:db8::2"):
+            refused = await refusal_of(sample.call("Open", (("x-envoy-external-address", address),)))
+            assert refused.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+        await sample.call("Open", (("x-envoy-external-address", "203.0.113.8"),))
+
+    async def test_forged_token_uses_up_nothing_of_a_user(self, sample: Sample) -> None:
+        ((_, value),) = metadata = await sample.sign_in()
+        for _ in range(5):
+            refused = await refusal_of(sample.call("Own", (("authorization", f"{value}x"),)))
+            assert refused.why == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        await sample.call("Own", metadata)
+
+
+class TestStreamsRequests:
+    def test_method_whose_requests_are_a_stream_is_named(self) -> None:
+        streaming = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+        expected = ["grpc.reflection.v1alpha.ServerReflection.ServerReflectionInfo"]
+        assert streams_requests([streaming, *SERVICES]) == expected
+
+    def test_none_of_ours_does(self) -> None:
+        assert streams_requests(SERVICES) == []
 
 
 class TestFailures:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from local.settings import ROOT
 from server.config import Settings
 from server.keys import KeysRefusedError, load, main, write_new
 
@@ -170,3 +171,54 @@ class TestNew:
         write_new(tmp_path / "two.json")
         one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
         assert all(one[field] != two[field] for field in one)
+
+
+class TestProcess:
+    """The server itself, as it would be started in production with keys that are no good."""
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (None, "is missing"),
+            ({"page_token_key": encode(bytes(32))}, "sample"),
+            ({"mail_token_key": encode(os.urandom(31))}, "must have 32 bytes"),
+            ({"mail_token_key": "changeme"}, "must have 32 bytes"),
+            ({"page_token_key": "{mail_token_key}"}, "different"),
+            ({"access_token_keys": ["{page_token_key}"]}, "different"),
+            ({}, "chmod 600"),
+        ],
+        ids=["missing", "default", "of 31 bytes", "a word", "equal", "equal to a signing key", "open to others"],
+    )
+    def test_server_refuses_to_start_and_tells_no_key(
+        self, tmp_path: Path, content: dict[str, Any], change: dict[str, Any] | None, told: str
+    ) -> None:
+        path = tmp_path / "keys.json"
+        if change is not None:
+            changed = json.dumps({**content, **change})
+            for name in ("mail_token_key", "page_token_key"):
+                changed = changed.replace(f"{{{name}}}", content[name])
+            path.write_text(changed)
+            path.chmod(0o600 if change else 0o644)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
+            "DATABASE_URL": "postgresql://bank_app:a-password-of-the-database@db.example.com/bank",
+            "REDIS_URL": "redis://:a-password-of-redis@redis.example.com",
+            "PUBLIC_URL": "https://bank.example.com",
+            "SMTP_TLS": "tls",
+            "TOKEN_KEYS_FILE": str(path),
+        }
+        command = [sys.executable, "-m", "server"]
+        run = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr.startswith("refusing to start: ")
+        assert told in run.stderr
+        for secret in (
+            *content["access_token_keys"],
+            content["page_token_key"],
+            content["mail_token_key"],
+            "a-password",
+        ):
+            assert secret not in run.stderr

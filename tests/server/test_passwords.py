@@ -4,13 +4,14 @@ import asyncio
 import random
 import string
 import time
+import unicodedata
 from collections.abc import AsyncIterator
 
 import argon2
 import pytest
 
 from server.errors import LoginThrottled
-from server.passwords import PasswordPolicy, Passwords
+from server.passwords import PasswordPolicy, Passwords, same_password
 
 PASSWORD = "seven blue herons at dusk"
 
@@ -38,8 +39,10 @@ class TestPasswordPolicy:
             "     fifteen spaces around it     ",
             "🦉🌲🌙🍄🦊🌿🐝🍂🌻🦔🌾🐞🍁🌰🦌",
             "пятнадцать букв и больше",
-            "wort" + "q" * 4 + "xz" + "m" * 5,
+            "wortqkbxzmdufhe",
             "Grüße aus dem Café am Fluss",
+            "my cat was born in 2019",
+            "forty 12345 thieves again",
         ],
     )
     def test_long_and_uncommon_is_accepted_whatever_its_characters(self, policy: PasswordPolicy, password: str) -> None:
@@ -63,6 +66,19 @@ class TestPasswordPolicy:
     def test_more_than_1024_bytes_are_refused(self, policy: PasswordPolicy, password: str) -> None:
         assert len(password.encode()) == 1025
         assert policy.violation(password, "alice") == "must have at most 1024 bytes"
+
+    def test_marks_without_end_are_refused_in_no_time(self, policy: PasswordPolicy) -> None:
+        marks = "e" + "\u0301" * 15_000 + "\u0327" * 15_000
+        started = time.perf_counter()
+        assert policy.violation(marks, "alice") == "must have at most 1024 bytes"
+        assert not same_password(marks, marks)
+        assert time.perf_counter() - started < 0.05
+
+    def test_decomposed_letters_count_as_their_composed_bytes(self, policy: PasswordPolicy) -> None:
+        letters = "".join(chr(code) for code in range(0x1EA0, 0x1EA0 + 90))  # three bytes each, decomposed five
+        password = letters * 3 + "ab"
+        assert len(unicodedata.normalize("NFD", password).encode()) > 1024
+        assert policy.violation(unicodedata.normalize("NFD", password), "alice") is None
 
     def test_nul_is_refused(self, policy: PasswordPolicy) -> None:
         assert policy.violation("seven blue\0herons at dusk", "alice") == "must not contain a NUL character"
@@ -91,6 +107,16 @@ class TestPasswordPolicy:
             "may the force be with you",
             "let me in, please!!",
             "               ",
+            "michael12345678",
+            "mustang!!!!!!!!!!!!!",
+            "samantha 2024 2025 2026",
+            "12345678987654321",
+            "111222333444555",
+            "123456789101112",
+            "1234qwerasdfzxcv",
+            "q1w2e3r4t5y6u7i8",
+            "1qazxsw23edcvfr4",
+            "Manchester 1234567890",
         ],
     )
     def test_common_phrase_or_pattern_is_refused(self, policy: PasswordPolicy, password: str) -> None:
@@ -122,6 +148,15 @@ class TestVerify:
         assert await passwords.verify(password_hash, "y" * 1024)
         assert not await passwords.verify(password_hash, "y" * 1023)
         assert not await passwords.verify(password_hash, "y" * 1023 + "z")
+
+    async def test_marks_without_end_hold_up_nobody(self, passwords: Passwords) -> None:
+        password_hash = await passwords.hash(PASSWORD)
+        marks = "e" + "\u0301" * 15_000 + "\u0327" * 15_000
+        started = time.perf_counter()
+        verifying = asyncio.create_task(passwords.verify(password_hash, marks))
+        await asyncio.sleep(0)
+        assert time.perf_counter() - started < 0.05
+        assert not await verifying
 
     async def test_composed_and_decomposed_letters_are_the_same(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash("café de la gare")

@@ -74,6 +74,7 @@ class Server:
             "SERVER_PORT": str(self.port),
             "METRICS_PORT": "0",
             "SERVER_PROCESSES": "1",
+            "CALLS_PER_SECOND": "0",
             "LOG_LEVEL": "error",
         }
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")

@@ -1,5 +1,7 @@
 """What a field may be, at each boundary."""
 
+import time
+import unicodedata
 from types import MappingProxyType
 from uuid import UUID
 
@@ -127,6 +129,17 @@ class TestText:
     def test_too_short_is_refused(self, check: Violations) -> None:
         check.text("name", "", longest=10, shortest=1)
         assert found(check) == [("name", "must have 1 to 10 characters")]
+
+    def test_longest_text_is_taken_decomposed(self, check: Violations) -> None:
+        four = "\u1f82"  # of four characters once it is decomposed
+        decomposed = unicodedata.normalize("NFD", four * 200)
+        assert (len(decomposed), check.text("description", decomposed, longest=200)) == (800, four * 200)
+
+    def test_marks_without_end_are_refused_in_no_time(self, check: Violations) -> None:
+        started = time.perf_counter()
+        check.text("description", "e" + "\u0301" * 20_000 + "\u0327" * 20_000, longest=200)
+        assert time.perf_counter() - started < 0.05
+        assert found(check) == [("description", "must have 0 to 200 characters")]
 
     def test_two_forms_of_one_text_become_the_same(self, check: Violations) -> None:
         assert check.text("name", f"caf{DECOMPOSED}", longest=10) == f"caf{COMPOSED}"

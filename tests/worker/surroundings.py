@@ -18,19 +18,20 @@ from uuid import UUID
 import asyncpg
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from arq.connections import ArqRedis
-from bankdb import mail_tokens, outbox, users
+from bankdb import audit_events, mail_tokens, outbox, users
 from bankdb.models import User
 from uuid_utils.compat import uuid7
 
 from local.ports import free_ports
 from server.config import Settings
-from server.database import Database
+from server.database import Connection, Database
 from server.jobs import Job, payload
-from server.tokens import MailTokens, digest
+from server.tokens import MAIL_TOKEN_TTL_S, RESET_PASSWORD, VERIFY_EMAIL, MailTokens, digest
 from tests.conftest import Database as TestDatabase
-from worker.accounts import FirstAccount
-from worker.email import VerificationEmail
 from worker.job_queue import JobQueue, Work
+from worker.lanes import LANES, work_in
+from worker.mail_server import MailServer
+from worker.settings import Lane
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,15 +43,36 @@ class ScriptedSink:
     port: int
     answers: list[str] = field(default_factory=list)
     """Replies to the next messages, then `250 kept`. `hang` keeps the client waiting, `pause` keeps it for a second."""
+    usual: str = "250 kept"
+    """Reply to all further messages."""
+    envelope_answers: list[str] = field(default_factory=list)
+    """Replies to the next recipients."""
+    silent_at_quit: bool = False
     offered: list[EmailMessage] = field(default_factory=list)
     """All messages that were offered."""
     accepted: list[EmailMessage] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
+    """Of the envelopes, as they were accepted."""
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = self.envelope_answers.pop(0) if self.envelope_answers else "250 ok"
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+            self.recipients.append(address)
+        return answer
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.silent_at_quit:
+            await asyncio.sleep(60)
+        return "221 bye"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         message = email.message_from_bytes(envelope.original_content or b"", policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         self.offered.append(message)
-        answer = self.answers.pop(0) if self.answers else "250 kept"
+        answer = self.answers.pop(0) if self.answers else self.usual
         if answer == "hang":
             await asyncio.sleep(60)
         if answer == "pause":
@@ -62,7 +84,11 @@ class ScriptedSink:
 
 
 class Link:
-    """A way to a server that can be cut, and frozen like a server that was stopped."""
+    """A way to a server that can be cut, and frozen like a server that was stopped.
+
+    Attributes:
+        sent: What clients sent so far.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -70,6 +96,7 @@ class Link:
         self._pairs: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self.port = free_ports(1)
+        self.sent = bytearray()
 
     async def open(self) -> None:
         self._flowing.set()
@@ -94,13 +121,14 @@ class Link:
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._pairs |= {writer, far_writer}
         with suppress(OSError):
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer, self.sent), self._pump(far_reader, writer, bytearray()))
         self._pairs -= {writer, far_writer}
         writer.transport.abort()
         far_writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray) -> None:
         while chunk := await reader.read(65536):
+            seen += chunk
             await self._flowing.wait()
             writer.write(chunk)
             await writer.drain()
@@ -119,24 +147,21 @@ class Bank:
     sink: ScriptedSink
     environment: dict[str, str]
 
-    def work(self) -> dict[str, Work]:
-        """What the worker does, by name of the job."""
-        return {
-            Job.OPEN_FIRST_ACCOUNT: FirstAccount(self.database, self.settings.default_currency).open,
-            Job.SEND_VERIFICATION_EMAIL: VerificationEmail(self.database, self.tokens, self.settings).send,
-        }
+    def work(self, lane: Lane) -> dict[str, Work]:
+        """What the jobs of a lane do, by their names."""
+        return work_in(lane, self.database, MailServer(self.settings), self.tokens, self.settings)
 
-    def queue(self, work: dict[str, Work] | None = None) -> JobQueue:
-        return JobQueue(self.database, self.redis, self.work() if work is None else work, None, grace_s=1)
+    def queue(self, lane: Lane, work: dict[str, Work] | None = None) -> JobQueue:
+        return JobQueue(self.database, self.redis, lane, self.work(lane) if work is None else work, None, grace_s=1)
 
     async def attempt(self, job: Job, outbox_id: UUID, tries: int = 1) -> None:
         """Try a job as the queue would."""
-        await self.queue().attempt(job, self.work()[job], outbox_id, tries)
+        lane = LANES[job]
+        await self.queue(lane).attempt(job, self.work(lane)[job], outbox_id, tries)
 
     async def sign_up(self, username: str = "alice", address: str | None = None) -> tuple[User, UUID, UUID]:
         """Store a user as the service does; with the ids of the two jobs: first account, verification mail."""
         user_id, account_job, mail_job = uuid7(), uuid7(), uuid7()
-        token = self.tokens.make("VERIFY_EMAIL", mail_job, user_id)
         async with self.stored.pool.acquire() as connection, connection.transaction():
             user = await users.insert_user(
                 connection,
@@ -150,19 +175,56 @@ class Bank:
             await outbox.insert_outbox_job(
                 connection, id=account_job, job=Job.OPEN_FIRST_ACCOUNT, payload=payload(user_id=user_id)
             )
-            await mail_tokens.insert_mail_token(
+            await self._ask_for_link(connection, user, VERIFY_EMAIL, mail_job, Job.SEND_VERIFICATION_EMAIL)
+        return user, account_job, mail_job
+
+    async def forget_password(self, user: User) -> UUID:
+        """Ask for a new password as the service does; the id of the job."""
+        job_id = uuid7()
+        async with self.stored.pool.acquire() as connection, connection.transaction():
+            await self._ask_for_link(connection, user, RESET_PASSWORD, job_id, Job.SEND_PASSWORD_RESET_EMAIL)
+        return job_id
+
+    async def notify(
+        self,
+        user: User,
+        type_: str = "SIGNED_IN",
+        address: str = "192.0.2.7",
+        program: str = "curl/8.5.0",
+        **details: str,
+    ) -> UUID:
+        """Record what happened to a user as the service does; the id of the job that tells them."""
+        job_id, event_id = uuid7(), uuid7()
+        async with self.stored.pool.acquire() as connection, connection.transaction():
+            await audit_events.insert_audit_event(
                 connection,
-                id=mail_job,
-                user_id=user_id,
-                purpose="VERIFY_EMAIL",
-                email=user.email,
-                token_hash=digest(token),
-                ttl_s=3600,
+                id=event_id,
+                type=type_,
+                user_id=user.id,
+                actor_user_id=None,
+                session_id=None,
+                account_id=None,
+                client_address=address,
+                user_agent=program,
+                trace_id="",
+                details=json.dumps(details),
             )
             await outbox.insert_outbox_job(
-                connection, id=mail_job, job=Job.SEND_VERIFICATION_EMAIL, payload=payload(user_id=user_id)
+                connection, id=job_id, job=Job.SEND_SECURITY_NOTICE, payload=payload(audit_event_id=event_id)
             )
-        return user, account_job, mail_job
+        return job_id
+
+    async def _ask_for_link(self, connection: Connection, user: User, purpose: str, job_id: UUID, job: Job) -> None:
+        await mail_tokens.insert_mail_token(
+            connection,
+            id=job_id,
+            user_id=user.id,
+            purpose=purpose,
+            email=user.email,
+            token_hash=digest(self.tokens.make(purpose, job_id, user.id)),
+            ttl_s=MAIL_TOKEN_TTL_S[purpose],
+        )
+        await outbox.insert_outbox_job(connection, id=job_id, job=job, payload=payload(user_id=user.id))
 
     async def alter(self, statement: str) -> None:
         """Do as the owner of the tables what the service may not."""
@@ -239,6 +301,21 @@ async def worker_process(environment: dict[str, str], folder: Path) -> AsyncIter
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def dead_letters(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Exit status and output of `python -m worker.dead_letters`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "worker.dead_letters", *arguments),
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
 
 
 async def eventually(condition: Callable[[], object], within_s: float = 15) -> None:

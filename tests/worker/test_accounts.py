@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from server.jobs import Job, payload
 from tests.worker.surroundings import Bank
 from worker.accounts import FirstAccount
+from worker.settings import PROMPT
 
 
 async def counts(bank: Bank, user_id: UUID) -> tuple[int, int, int]:
@@ -30,7 +31,7 @@ class TestFirstAccount:
 
     async def test_every_further_run_changes_nothing(self, bank: Bank) -> None:
         user, job, _ = await bank.sign_up()
-        work = bank.work()[Job.OPEN_FIRST_ACCOUNT]
+        work = bank.work(PROMPT)[Job.OPEN_FIRST_ACCOUNT]
         await asyncio.gather(*(work(job, {"user_id": str(user.id)}) for _ in range(5)))
         await bank.attempt(Job.OPEN_FIRST_ACCOUNT, job)
         assert await counts(bank, user.id) == (1, 1, 1)

@@ -1,29 +1,12 @@
-import asyncio
-import sys
 from uuid import UUID
 
-from arq.constants import default_queue_name
 from bankdb import outbox
 from uuid_utils.compat import uuid7
 
 from server.jobs import Job
-from tests.worker.surroundings import ROOT, Bank
+from tests.worker.surroundings import Bank, dead_letters
 from worker.outbox import Relay
-
-
-async def command(bank: Bank, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of `python -m worker.dead_letters`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "worker.dead_letters", *arguments),
-        cwd=ROOT,
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", **bank.environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+from worker.settings import MAIL
 
 
 async def give_up(bank: Bank, job: UUID) -> None:
@@ -33,29 +16,44 @@ async def give_up(bank: Bank, job: UUID) -> None:
 class TestDeadLetters:
     async def test_list_names_job_and_reason(self, bank: Bank) -> None:
         _, _, mail_job = await bank.sign_up()
-        assert await command(bank, "list") == (0, "no job was given up\n")
+        assert await dead_letters(bank.environment, "list") == (0, "no job was given up\n")
         await give_up(bank, mail_job)
-        status, output = await command(bank, "list")
+        status, output = await dead_letters(bank.environment, "list")
         assert status == 0
         assert output.startswith(f"{mail_job}  {Job.SEND_VERIFICATION_EMAIL}  ")
         assert output.endswith("  KeyError\n")
 
     async def test_replayed_job_is_queued_again(self, bank: Bank) -> None:
         _, _, mail_job = await bank.sign_up()
-        relay = Relay(bank.database, bank.redis, [Job.SEND_VERIFICATION_EMAIL])
+        relay = Relay(bank.database, bank.redis, {Job.SEND_VERIFICATION_EMAIL: MAIL})
         await relay.queue_waiting()
         await give_up(bank, mail_job)
-        await bank.redis.delete(default_queue_name)
-        status, _ = await command(bank, "replay", str(mail_job))
+        await bank.redis.delete(MAIL.queue_name)
+        status, _ = await dead_letters(bank.environment, "replay", str(mail_job))
         assert status == 0
         assert await bank.state(mail_job) == "open"
         assert await relay.queue_waiting() == 1
 
+    async def test_all_dead_jobs_are_replayed_at_once_and_no_other(self, bank: Bank) -> None:
+        jobs = [(await bank.sign_up(username))[1:] for username in ("alice", "bob")]
+        for account_job, mail_job in jobs:
+            await outbox.mark_outbox_job_done(bank.stored.pool, id=account_job)
+            await give_up(bank, mail_job)
+        assert await dead_letters(bank.environment, "replay", "all") == (0, "2 jobs will be tried again\n")
+        states = [await bank.state(job) for pair in jobs for job in pair]
+        assert states == ["done", "open", "done", "open"]
+        assert await dead_letters(bank.environment, "list") == (0, "no job was given up\n")
+
+    async def test_what_is_no_id_is_refused(self, bank: Bank) -> None:
+        status, output = await dead_letters(bank.environment, "replay", "everything")
+        assert status == 2
+        assert "invalid" in output
+
     async def test_job_that_is_not_dead_is_refused_and_unchanged(self, bank: Bank) -> None:
         _, _, mail_job = await bank.sign_up()
         for job in (mail_job, uuid7()):
-            status, output = await command(bank, "replay", str(job))
+            status, output = await dead_letters(bank.environment, "replay", str(job))
             assert (status, output) == (1, f"{job} is no dead job: see `list`\n")
         await outbox.mark_outbox_job_done(bank.stored.pool, id=mail_job)
-        assert (await command(bank, "replay", str(mail_job)))[0] == 1
+        assert (await dead_letters(bank.environment, "replay", str(mail_job)))[0] == 1
         assert await bank.state(mail_job) == "done"

@@ -1,12 +1,20 @@
 import asyncio
+import pickle
 import signal
 from pathlib import Path
 
-from arq.constants import in_progress_key_prefix
+import pytest
+from arq.constants import in_progress_key_prefix, job_key_prefix
+from bankdb import outbox
+from uuid_utils.compat import uuid7
 
 from local.ports import free_ports
 from server.jobs import Job
-from tests.worker.surroundings import Bank, WorkerProcess, eventually, link_to, worker_process
+from tests.clocks import WrongClock
+from tests.worker.surroundings import Bank, WorkerProcess, dead_letters, eventually, link_to, worker_process
+from worker.lanes import LANES
+from worker.outbox import Relay
+from worker.settings import MAIL, PROMPT, SMTP_TIMEOUT_S, TRIES_MAX
 
 
 class TestWorkerProcess:
@@ -59,6 +67,142 @@ class TestWorkerProcess:
         first, second = bank.sink.offered
         assert first["Message-ID"] == second["Message-ID"]
         assert link_of(first.as_string()) == link_of(second.as_string())
+
+    async def test_redis_wiped_while_a_mail_waits_for_its_next_try_loses_nothing(
+        self, bank: Bank, tmp_path: Path
+    ) -> None:
+        _, account_job, mail_job = await bank.sign_up()
+        bank.sink.answers = ["451 4.7.1 greylisted"] * 4
+        async with worker_process(bank.environment, tmp_path):
+            await eventually(lambda: len(bank.sink.offered) == 4, 20)
+            # The next try is eight seconds away, and now nobody knows of it.
+            await bank.redis.flushall()
+            await bank.alter("UPDATE outbox SET enqueue_time = enqueue_time - interval '31 s'")
+            await eventually(lambda: bank.sink.accepted, 5)
+            await eventually(lambda: are_done(bank, account_job, mail_job))
+            await asyncio.sleep(1)
+        assert len(bank.sink.accepted) == 1
+
+    @pytest.mark.long
+    @pytest.mark.timeout(90)
+    async def test_redis_wiped_is_noticed_within_a_minute(self, bank: Bank, tmp_path: Path) -> None:
+        _, _, mail_job = await bank.sign_up()
+        bank.sink.answers = ["451 4.7.1 greylisted"] * 7
+        async with worker_process(bank.environment, tmp_path):
+            # 1 + 2 + 4 + 8 seconds.
+            await eventually(lambda: len(bank.sink.offered) == 5, 30)
+            bank.sink.answers = []
+            await bank.redis.flushall()
+            await eventually(lambda: are_done(bank, mail_job), 60)
+
+    async def test_worker_whose_clock_is_set_back_goes_on(self, bank: Bank, tmp_path: Path) -> None:
+        _, _, mail_job = await bank.sign_up()
+        bank.sink.answers = ["451 4.7.1 greylisted"] * 4
+        clock = WrongClock(tmp_path / "clock", "+0")
+        async with worker_process({**bank.environment, **clock.environment}, tmp_path) as worker:
+            await eventually(lambda: len(bank.sink.offered) == 4, 20)
+            # To this worker the next try is now an hour and eight seconds away.
+            clock.set("-1h")
+            _, *later_jobs = await bank.sign_up("bob")
+            await eventually(lambda: are_done(bank, mail_job, *later_jobs))
+            assert worker.process.returncode is None
+        assert [mail["To"] for mail in bank.sink.accepted].count("alice@example.org") == 1
+
+    @pytest.mark.parametrize("offset", ["+5m", "-5m"])
+    async def test_workers_whose_clocks_differ_share_the_jobs(self, bank: Bank, tmp_path: Path, offset: str) -> None:
+        clock = WrongClock(tmp_path / "clock", offset)
+        (tmp_path / "wrong").mkdir()
+        wrong = {
+            **bank.environment,
+            **clock.environment,
+            "WORKER_READY_FILE": str(tmp_path / "wrong" / "ready"),
+        }
+        async with (
+            worker_process(bank.environment, tmp_path) as first,
+            worker_process(wrong, tmp_path / "wrong") as second,
+        ):
+            await eventually(lambda: first.is_ready() and second.is_ready())
+            jobs = [job for number in range(10) for job in (await bank.sign_up(f"user{number}"))[1:]]
+            await eventually(lambda: are_done(bank, *jobs))
+        assert len(bank.sink.offered) == 10
+
+    async def test_job_queued_again_and_again_for_two_workers_sends_one_mail(self, bank: Bank, tmp_path: Path) -> None:
+        _, account_job, mail_job = await bank.sign_up()
+        bank.sink.answers = ["pause"]
+        environments = []
+        for number in range(2):
+            (tmp_path / str(number)).mkdir()
+            environments.append({**bank.environment, "WORKER_READY_FILE": str(tmp_path / str(number) / "ready")})
+        async with (
+            worker_process(environments[0], tmp_path / "0") as first,
+            worker_process(environments[1], tmp_path / "1") as second,
+        ):
+            relay = Relay(bank.database, bank.redis, LANES, patience_s=0)
+            await eventually(lambda: first.is_ready() and second.is_ready())
+            while not await are_done(bank, account_job, mail_job):
+                await relay.queue_waiting()
+                await bank.redis.zadd(MAIL.queue_name, {str(mail_job): 1})
+                await asyncio.sleep(0.05)
+            for _ in range(10):
+                await bank.redis.enqueue_job(
+                    Job.SEND_VERIFICATION_EMAIL, _job_id=str(mail_job), _queue_name=MAIL.queue_name
+                )
+                await asyncio.sleep(0.1)
+            logs = [*first.log(), *second.log()]
+        assert len(bank.sink.offered) == 1
+        assert [line["event"] for line in logs if line.get("job") == Job.SEND_VERIFICATION_EMAIL] == ["job_done"]
+
+    async def test_mail_refused_for_good_is_a_dead_letter_that_is_counted_and_replayed(
+        self, bank: Bank, tmp_path: Path
+    ) -> None:
+        user, _, mail_job = await bank.sign_up()
+        bank.sink.answers = ["554 5.7.1 no"]
+        metrics_port = free_ports(101)
+        environment = {**bank.environment, "METRICS_PORT": str(metrics_port)}
+        async with worker_process(environment, tmp_path):
+            await eventually(lambda: is_dead(bank, mail_job))
+            dead = f'worker_jobs_total{{job="{Job.SEND_VERIFICATION_EMAIL}",result="dead"}} 1.0'
+            assert dead in await metrics(metrics_port + 100)
+            assert await bank.value("SELECT done_time FROM outbox WHERE id = $1", mail_job) is None
+            assert (await dead_letters(bank.environment, "replay", "all"))[0] == 0
+            await eventually(lambda: are_done(bank, mail_job))
+        assert [mail["To"] for mail in bank.sink.accepted] == [user.email]
+
+    @pytest.mark.long
+    @pytest.mark.timeout(90)
+    async def test_mail_server_that_hangs_is_cut_off_and_mails_go_out_when_it_recovers(
+        self, bank: Bank, tmp_path: Path
+    ) -> None:
+        bank.sink.usual = "hang"
+        jobs = [(await bank.sign_up(f"user{number}"))[1:] for number in range(MAIL.jobs_at_once + 2)]
+        async with worker_process(bank.environment, tmp_path) as worker:
+            await eventually(lambda: are_done(bank, *(account_job for account_job, _ in jobs)), 10)
+            await eventually(lambda: retries(worker.log()), SMTP_TIMEOUT_S + 5)
+            assert {line["error"] for line in retries(worker.log())} == {"TryLaterError: mail server: TimeoutError"}
+            bank.sink.usual = "250 kept"
+            await eventually(lambda: are_done(bank, *(mail_job for _, mail_job in jobs)), 2 * SMTP_TIMEOUT_S + 10)
+        assert len(bank.sink.accepted) == len(jobs)
+
+    async def test_garbage_in_redis_and_outbox_stops_nothing(self, bank: Bank, tmp_path: Path) -> None:
+        for lane in (PROMPT, MAIL):
+            for content in (b"\x00garbage", b"[]", pickle.dumps({"f": "x"}), b'{"f": "no such job"}'):
+                job_id = str(uuid7())
+                await bank.redis.set(job_key_prefix + job_id, content)
+                await bank.redis.zadd(lane.queue_name, {job_id: 1, b"\xff\xfe": 1})
+        poisoned = uuid7()
+        await outbox.insert_outbox_job(
+            bank.stored.pool, id=poisoned, job=Job.SEND_SECURITY_NOTICE, payload='{"audit_event_id": "garbage"}'
+        )
+        _, account_job, mail_job = await bank.sign_up()
+        async with worker_process(bank.environment, tmp_path) as worker:
+            await eventually(lambda: are_done(bank, account_job, mail_job))
+            await eventually(lambda: retries(worker.log()))
+            assert worker.process.returncode is None
+            assert {line["error"] for line in retries(worker.log())} == {"ValueError"}
+            # As after many tries: the next one is the last.
+            await bank.redis.set(f"arq:retry:{poisoned}", TRIES_MAX - 1)
+            await eventually(lambda: is_dead(bank, poisoned))
+        assert len(bank.sink.accepted) == 1
 
     async def test_lost_database_connections_are_replaced(self, bank: Bank, tmp_path: Path) -> None:
         async with worker_process(bank.environment, tmp_path) as worker:
@@ -122,17 +266,16 @@ class TestWorkerProcess:
 
 class TestMetrics:
     async def test_jobs_and_mails_are_counted(self, bank: Bank, tmp_path: Path) -> None:
-        _, account_job, mail_job = await bank.sign_up()
+        user, *jobs = await bank.sign_up()
+        await bank.alter("UPDATE users SET email_verified = true")
+        jobs += [await bank.forget_password(user), await bank.notify(user)]
         first = free_ports(101)
         async with worker_process({**bank.environment, "METRICS_PORT": str(first)}, tmp_path):
-            await eventually(lambda: are_done(bank, account_job, mail_job))
-            reader, writer = await asyncio.open_connection("127.0.0.1", first + 100)
-            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-            text = (await reader.read()).decode()
-            writer.close()
+            await eventually(lambda: are_done(bank, *jobs))
+            text = await metrics(first + 100)
         for job in Job:
             assert f'worker_jobs_total{{job="{job}",result="done"}} 1.0' in text
-        assert "worker_mails_sent_total 1.0" in text
+        assert "worker_mails_sent_total 3.0" in text
         assert "worker_outbox_age_seconds" in text
         assert "worker_sequencer_lag_seconds" in text
 
@@ -141,6 +284,22 @@ def interruptions(worker: WorkerProcess) -> set[tuple[str, str]]:
     """What was interrupted by what."""
     lines = [line for line in worker.log() if line["event"].endswith("_interrupted")]
     return {(line["event"].removesuffix("_interrupted"), line["error"]) for line in lines}
+
+
+def retries(log: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [line for line in log if line["event"] == "job_retried"]
+
+
+async def metrics(port: int) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    return text
+
+
+async def is_dead(bank: Bank, job: object) -> bool:
+    return bool(await bank.value("SELECT dead_time FROM outbox WHERE id = $1", job))
 
 
 async def are_done(bank: Bank, *jobs: object) -> bool:

@@ -103,7 +103,7 @@ class HoldServiceServicer:
 
     def CaptureHold(self, request, context):
         """Moves held money to the destination, once; what is not captured is released. The owner of
-        the destination, and bankers.
+        the destination, and bankers, not for holds on their own account.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
         FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND
@@ -118,8 +118,8 @@ class HoldServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VoidHold(self, request, context):
-        """Releases held money. The owner of the destination, and bankers. Voiding a voided hold
-        changes nothing and succeeds.
+        """Releases held money. The owner of the destination, and bankers, not for holds on their own
+        account. Voiding a voided hold changes nothing and succeeds.
 
         Errors, in check order: UNAUTHENTICATED SESSION_REVOKED, FAILED_PRECONDITION
         EMAIL_NOT_VERIFIED, NOT_FOUND NOT_FOUND, PERMISSION_DENIED PERMISSION_DENIED,

@@ -26,41 +26,55 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/v1/ledger_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\x10LedgerDifference\x12!\n\x04rule\x18\x01 \x01(\x0e\x32\x13.bank.v1.LedgerRule\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"J\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\nLedgerHead\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x13\n\x0b\x62lock_count\x18\x03 \x01(\x03\"Q\n\x13VerifyLedgerRequest\x12\x1e\n\x16\x65xpected_head_position\x18\x01 \x01(\x03\x12\x1a\n\x12\x65xpected_head_hash\x18\x02 \x01(\t\"\xf4\x01\n\x14VerifyLedgerResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12.\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x19.bank.v1.LedgerDifference\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x16\n\x0etransfer_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04head\x18\x07 \x01(\x0b\x32\x13.bank.v1.LedgerHead\"\xb0\x01\n\x0f\x43urrencyBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x1d\n\x15\x63ustomer_posted_minor\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61sh_posted_minor\x18\x03 \x01(\x03\x12\x18\n\x10\x64ifference_minor\x18\x04 \x01(\x03\x12\x12\n\nheld_minor\x18\x05 \x01(\x03\x12\x1e\n\x16\x63ustomer_account_count\x18\x06 \x01(\x03\"\x18\n\x16GetTrialBalanceRequest\"x\n\x17GetTrialBalanceResponse\x12*\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.bank.v1.CurrencyBalance\x12\x31\n\rsnapshot_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListCurrenciesRequest\"?\n\x16ListCurrenciesResponse\x12%\n\ncurrencies\x18\x01 \x03(\x0b\x32\x11.bank.v1.Currency*\xd9\x02\n\nLedgerRule\x12\x1b\n\x17LEDGER_RULE_UNSPECIFIED\x10\x00\x12\x18\n\x14LEDGER_RULE_ZERO_SUM\x10\x01\x12\x17\n\x13LEDGER_RULE_BALANCE\x10\x02\x12\x1d\n\x19LEDGER_RULE_BALANCE_CHAIN\x10\x03\x12\x18\n\x14LEDGER_RULE_SEQUENCE\x10\x04\x12\x1b\n\x17LEDGER_RULE_TWO_ENTRIES\x10\x05\x12\x15\n\x11LEDGER_RULE_LIMIT\x10\x06\x12\x14\n\x10LEDGER_RULE_HELD\x10\x07\x12\x17\n\x13LEDGER_RULE_CAPTURE\x10\x08\x12\x18\n\x14LEDGER_RULE_REVERSAL\x10\t\x12\x15\n\x11LEDGER_RULE_CHAIN\x10\n\x12\x17\n\x13LEDGER_RULE_PAYMENT\x10\x0b\x12\x15\n\x11LEDGER_RULE_STOCK\x10\x0c\x32\xdc\x02\n\rLedgerService\x12i\n\x0cVerifyLedger\x12\x1c.bank.v1.VerifyLedgerRequest\x1a\x1d.bank.v1.VerifyLedgerResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:verify:\x01*\x12u\n\x0fGetTrialBalance\x12\x1f.bank.v1.GetTrialBalanceRequest\x1a .bank.v1.GetTrialBalanceResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ledger/trialBalance\x12i\n\x0eListCurrencies\x12\x1e.bank.v1.ListCurrenciesRequest\x1a\x1f.bank.v1.ListCurrenciesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currenciesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/v1/ledger_service.proto\x12\x07\x62\x61nk.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n\nAuditEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.bank.v1.AuditEventType\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x15\n\ractor_user_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x12\n\naccount_id\x18\x06 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x07 \x01(\t\x12\x12\n\nuser_agent\x18\x08 \x01(\t\x12\x10\n\x08trace_id\x18\t \x01(\t\x12\x31\n\x07\x64\x65tails\x18\n \x03(\x0b\x32 .bank.v1.AuditEvent.DetailsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xec\x01\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x04type\x18\x03 \x01(\x0e\x32\x17.bank.v1.AuditEventType\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x15\n\ractor_user_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x17ListAuditEventsResponse\x12)\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x13.bank.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x10LedgerDifference\x12!\n\x04rule\x18\x01 \x01(\x0e\x32\x13.bank.v1.LedgerRule\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"J\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x19\n\x11minor_unit_digits\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\nLedgerHead\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x13\n\x0b\x62lock_count\x18\x03 \x01(\x03\"Q\n\x13VerifyLedgerRequest\x12\x1e\n\x16\x65xpected_head_position\x18\x01 \x01(\x03\x12\x1a\n\x12\x65xpected_head_hash\x18\x02 \x01(\t\"\xf4\x01\n\x14VerifyLedgerResponse\x12\x12\n\nconsistent\x18\x01 \x01(\x08\x12.\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x19.bank.v1.LedgerDifference\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x16\n\x0etransfer_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04head\x18\x07 \x01(\x0b\x32\x13.bank.v1.LedgerHead\"\xb0\x01\n\x0f\x43urrencyBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x1d\n\x15\x63ustomer_posted_minor\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61sh_posted_minor\x18\x03 \x01(\x03\x12\x18\n\x10\x64ifference_minor\x18\x04 \x01(\x03\x12\x12\n\nheld_minor\x18\x05 \x01(\x03\x12\x1e\n\x16\x63ustomer_account_count\x18\x06 \x01(\x03\"\x18\n\x16GetTrialBalanceRequest\"x\n\x17GetTrialBalanceResponse\x12*\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.bank.v1.CurrencyBalance\x12\x31\n\rsnapshot_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15ListCurrenciesRequest\"?\n\x16ListCurrenciesResponse\x12%\n\ncurrencies\x18\x01 \x03(\x0b\x32\x11.bank.v1.Currency*\xb3\x07\n\x0e\x41uditEventType\x12 \n\x1c\x41UDIT_EVENT_TYPE_UNSPECIFIED\x10\x00\x12!\n\x1d\x41UDIT_EVENT_TYPE_USER_CREATED\x10\x01\x12\x1e\n\x1a\x41UDIT_EVENT_TYPE_SIGNED_IN\x10\x02\x12#\n\x1f\x41UDIT_EVENT_TYPE_SIGN_IN_FAILED\x10\x03\x12&\n\"AUDIT_EVENT_TYPE_SIGN_IN_THROTTLED\x10\x04\x12$\n AUDIT_EVENT_TYPE_SESSION_REVOKED\x10\x05\x12)\n%AUDIT_EVENT_TYPE_ALL_SESSIONS_REVOKED\x10\x06\x12)\n%AUDIT_EVENT_TYPE_REFRESH_TOKEN_REUSED\x10\x07\x12&\n\"AUDIT_EVENT_TYPE_SESSION_DISPLACED\x10\x08\x12%\n!AUDIT_EVENT_TYPE_PASSWORD_CHANGED\x10\t\x12-\n)AUDIT_EVENT_TYPE_PASSWORD_RESET_REQUESTED\x10\n\x12#\n\x1f\x41UDIT_EVENT_TYPE_PASSWORD_RESET\x10\x0b\x12+\n\'AUDIT_EVENT_TYPE_EMAIL_CHANGE_REQUESTED\x10\x0c\x12#\n\x1f\x41UDIT_EVENT_TYPE_EMAIL_VERIFIED\x10\r\x12\"\n\x1e\x41UDIT_EVENT_TYPE_EMAIL_CHANGED\x10\x0e\x12\"\n\x1e\x41UDIT_EVENT_TYPE_ROLES_CHANGED\x10\x0f\x12\"\n\x1e\x41UDIT_EVENT_TYPE_USER_DISABLED\x10\x10\x12!\n\x1d\x41UDIT_EVENT_TYPE_USER_ENABLED\x10\x11\x12#\n\x1f\x41UDIT_EVENT_TYPE_ACCOUNT_FROZEN\x10\x12\x12%\n!AUDIT_EVENT_TYPE_ACCOUNT_UNFROZEN\x10\x13\x12#\n\x1f\x41UDIT_EVENT_TYPE_ACCOUNT_CLOSED\x10\x14\x12,\n(AUDIT_EVENT_TYPE_OVERDRAFT_LIMIT_CHANGED\x10\x15\x12,\n(AUDIT_EVENT_TYPE_ADMINISTRATOR_APPOINTED\x10\x16\x12\"\n\x1e\x41UDIT_EVENT_TYPE_EMAIL_CLAIMED\x10\x17*\xd9\x02\n\nLedgerRule\x12\x1b\n\x17LEDGER_RULE_UNSPECIFIED\x10\x00\x12\x18\n\x14LEDGER_RULE_ZERO_SUM\x10\x01\x12\x17\n\x13LEDGER_RULE_BALANCE\x10\x02\x12\x1d\n\x19LEDGER_RULE_BALANCE_CHAIN\x10\x03\x12\x18\n\x14LEDGER_RULE_SEQUENCE\x10\x04\x12\x1b\n\x17LEDGER_RULE_TWO_ENTRIES\x10\x05\x12\x15\n\x11LEDGER_RULE_LIMIT\x10\x06\x12\x14\n\x10LEDGER_RULE_HELD\x10\x07\x12\x17\n\x13LEDGER_RULE_CAPTURE\x10\x08\x12\x18\n\x14LEDGER_RULE_REVERSAL\x10\t\x12\x15\n\x11LEDGER_RULE_CHAIN\x10\n\x12\x17\n\x13LEDGER_RULE_PAYMENT\x10\x0b\x12\x15\n\x11LEDGER_RULE_STOCK\x10\x0c\x32\xcb\x03\n\rLedgerService\x12i\n\x0cVerifyLedger\x12\x1c.bank.v1.VerifyLedgerRequest\x1a\x1d.bank.v1.VerifyLedgerResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/ledger:verify:\x01*\x12u\n\x0fGetTrialBalance\x12\x1f.bank.v1.GetTrialBalanceRequest\x1a .bank.v1.GetTrialBalanceResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ledger/trialBalance\x12i\n\x0eListCurrencies\x12\x1e.bank.v1.ListCurrenciesRequest\x1a\x1f.bank.v1.ListCurrenciesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currencies\x12m\n\x0fListAuditEvents\x12\x1f.bank.v1.ListAuditEventsRequest\x1a .bank.v1.ListAuditEventsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEventsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bank.v1.ledger_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_AUDITEVENT_DETAILSENTRY']._loaded_options = None
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/ledger:verify:\001*'
   _globals['_LEDGERSERVICE'].methods_by_name['GetTrialBalance']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['GetTrialBalance']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/ledger/trialBalance'
   _globals['_LEDGERSERVICE'].methods_by_name['ListCurrencies']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['ListCurrencies']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/currencies'
-  _globals['_LEDGERRULE']._serialized_start=1117
-  _globals['_LEDGERRULE']._serialized_end=1462
-  _globals['_LEDGERDIFFERENCE']._serialized_start=104
-  _globals['_LEDGERDIFFERENCE']._serialized_end=224
-  _globals['_CURRENCY']._serialized_start=226
-  _globals['_CURRENCY']._serialized_end=300
-  _globals['_LEDGERHEAD']._serialized_start=302
-  _globals['_LEDGERHEAD']._serialized_end=367
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=369
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=450
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=453
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=697
-  _globals['_CURRENCYBALANCE']._serialized_start=700
-  _globals['_CURRENCYBALANCE']._serialized_end=876
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=878
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=902
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=904
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=1024
-  _globals['_LISTCURRENCIESREQUEST']._serialized_start=1026
-  _globals['_LISTCURRENCIESREQUEST']._serialized_end=1049
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=1051
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=1114
-  _globals['_LEDGERSERVICE']._serialized_start=1465
-  _globals['_LEDGERSERVICE']._serialized_end=1813
+  _globals['_LEDGERSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/auditEvents'
+  _globals['_AUDITEVENTTYPE']._serialized_start=1807
+  _globals['_AUDITEVENTTYPE']._serialized_end=2754
+  _globals['_LEDGERRULE']._serialized_start=2757
+  _globals['_LEDGERRULE']._serialized_end=3102
+  _globals['_AUDITEVENT']._serialized_start=105
+  _globals['_AUDITEVENT']._serialized_end=458
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_start=412
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_end=458
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=461
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=697
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=699
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=792
+  _globals['_LEDGERDIFFERENCE']._serialized_start=794
+  _globals['_LEDGERDIFFERENCE']._serialized_end=914
+  _globals['_CURRENCY']._serialized_start=916
+  _globals['_CURRENCY']._serialized_end=990
+  _globals['_LEDGERHEAD']._serialized_start=992
+  _globals['_LEDGERHEAD']._serialized_end=1057
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=1059
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=1140
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=1143
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=1387
+  _globals['_CURRENCYBALANCE']._serialized_start=1390
+  _globals['_CURRENCYBALANCE']._serialized_end=1566
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=1568
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=1592
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=1594
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=1714
+  _globals['_LISTCURRENCIESREQUEST']._serialized_start=1716
+  _globals['_LISTCURRENCIESREQUEST']._serialized_end=1739
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=1741
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=1804
+  _globals['_LEDGERSERVICE']._serialized_start=3105
+  _globals['_LEDGERSERVICE']._serialized_end=3564
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,33 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class AuditEventType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIT_EVENT_TYPE_UNSPECIFIED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_USER_CREATED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_SIGNED_IN: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_SIGN_IN_FAILED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_SIGN_IN_THROTTLED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_SESSION_REVOKED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ALL_SESSIONS_REVOKED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_REFRESH_TOKEN_REUSED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_SESSION_DISPLACED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_PASSWORD_CHANGED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_PASSWORD_RESET_REQUESTED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_PASSWORD_RESET: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_EMAIL_CHANGE_REQUESTED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_EMAIL_VERIFIED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_EMAIL_CHANGED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ROLES_CHANGED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_USER_DISABLED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_USER_ENABLED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ACCOUNT_FROZEN: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ACCOUNT_UNFROZEN: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ACCOUNT_CLOSED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_OVERDRAFT_LIMIT_CHANGED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_ADMINISTRATOR_APPOINTED: _ClassVar[AuditEventType]
+    AUDIT_EVENT_TYPE_EMAIL_CLAIMED: _ClassVar[AuditEventType]
+
 class LedgerRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LEDGER_RULE_UNSPECIFIED: _ClassVar[LedgerRule]
@@ -26,6 +53,30 @@ class LedgerRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEDGER_RULE_CHAIN: _ClassVar[LedgerRule]
     LEDGER_RULE_PAYMENT: _ClassVar[LedgerRule]
     LEDGER_RULE_STOCK: _ClassVar[LedgerRule]
+AUDIT_EVENT_TYPE_UNSPECIFIED: AuditEventType
+AUDIT_EVENT_TYPE_USER_CREATED: AuditEventType
+AUDIT_EVENT_TYPE_SIGNED_IN: AuditEventType
+AUDIT_EVENT_TYPE_SIGN_IN_FAILED: AuditEventType
+AUDIT_EVENT_TYPE_SIGN_IN_THROTTLED: AuditEventType
+AUDIT_EVENT_TYPE_SESSION_REVOKED: AuditEventType
+AUDIT_EVENT_TYPE_ALL_SESSIONS_REVOKED: AuditEventType
+AUDIT_EVENT_TYPE_REFRESH_TOKEN_REUSED: AuditEventType
+AUDIT_EVENT_TYPE_SESSION_DISPLACED: AuditEventType
+AUDIT_EVENT_TYPE_PASSWORD_CHANGED: AuditEventType
+AUDIT_EVENT_TYPE_PASSWORD_RESET_REQUESTED: AuditEventType
+AUDIT_EVENT_TYPE_PASSWORD_RESET: AuditEventType
+AUDIT_EVENT_TYPE_EMAIL_CHANGE_REQUESTED: AuditEventType
+AUDIT_EVENT_TYPE_EMAIL_VERIFIED: AuditEventType
+AUDIT_EVENT_TYPE_EMAIL_CHANGED: AuditEventType
+AUDIT_EVENT_TYPE_ROLES_CHANGED: AuditEventType
+AUDIT_EVENT_TYPE_USER_DISABLED: AuditEventType
+AUDIT_EVENT_TYPE_USER_ENABLED: AuditEventType
+AUDIT_EVENT_TYPE_ACCOUNT_FROZEN: AuditEventType
+AUDIT_EVENT_TYPE_ACCOUNT_UNFROZEN: AuditEventType
+AUDIT_EVENT_TYPE_ACCOUNT_CLOSED: AuditEventType
+AUDIT_EVENT_TYPE_OVERDRAFT_LIMIT_CHANGED: AuditEventType
+AUDIT_EVENT_TYPE_ADMINISTRATOR_APPOINTED: AuditEventType
+AUDIT_EVENT_TYPE_EMAIL_CLAIMED: AuditEventType
 LEDGER_RULE_UNSPECIFIED: LedgerRule
 LEDGER_RULE_ZERO_SUM: LedgerRule
 LEDGER_RULE_BALANCE: LedgerRule
@@ -39,6 +90,65 @@ LEDGER_RULE_REVERSAL: LedgerRule
 LEDGER_RULE_CHAIN: LedgerRule
 LEDGER_RULE_PAYMENT: LedgerRule
 LEDGER_RULE_STOCK: LedgerRule
+
+class AuditEvent(_message.Message):
+    __slots__ = ("id", "type", "user_id", "actor_user_id", "session_id", "account_id", "client_address", "user_agent", "trace_id", "details", "create_time")
+    class DetailsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    USER_AGENT_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    type: AuditEventType
+    user_id: str
+    actor_user_id: str
+    session_id: str
+    account_id: str
+    client_address: str
+    user_agent: str
+    trace_id: str
+    details: _containers.ScalarMap[str, str]
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[_Union[AuditEventType, str]] = ..., user_id: _Optional[str] = ..., actor_user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., account_id: _Optional[str] = ..., client_address: _Optional[str] = ..., user_agent: _Optional[str] = ..., trace_id: _Optional[str] = ..., details: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListAuditEventsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "type", "user_id", "actor_user_id", "start_time", "end_time")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    type: AuditEventType
+    user_id: str
+    actor_user_id: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., type: _Optional[_Union[AuditEventType, str]] = ..., user_id: _Optional[str] = ..., actor_user_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListAuditEventsResponse(_message.Message):
+    __slots__ = ("audit_events", "next_page_token")
+    AUDIT_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    audit_events: _containers.RepeatedCompositeFieldContainer[AuditEvent]
+    next_page_token: str
+    def __init__(self, audit_events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class LedgerDifference(_message.Message):
     __slots__ = ("rule", "subject", "expected", "actual", "detail")

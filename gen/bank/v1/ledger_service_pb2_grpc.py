@@ -50,6 +50,11 @@ class LedgerServiceStub:
                 request_serializer=bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/bank.v1.LedgerService/ListAuditEvents',
+                request_serializer=bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -83,6 +88,16 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Lists what happened to the security of users, sessions and accounts, newest first. Admins only.
+
+        Errors: PERMISSION_DENIED PERMISSION_DENIED, INVALID_ARGUMENT INVALID_REQUEST, INVALID_ARGUMENT
+        INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +115,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListCurrencies,
                     request_deserializer=bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesRequest.FromString,
                     response_serializer=bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +204,33 @@ class LedgerService:
             '/bank.v1.LedgerService/ListCurrencies',
             bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesRequest.SerializeToString,
             bank_dot_v1_dot_ledger__service__pb2.ListCurrenciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.LedgerService/ListAuditEvents',
+            bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsRequest.SerializeToString,
+            bank_dot_v1_dot_ledger__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

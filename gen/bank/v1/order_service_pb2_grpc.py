@@ -127,7 +127,7 @@ class OrderServiceServicer:
 
     def ShipOrder(self, request, context):
         """Sends an order off: the pieces leave the stock, and what was held is paid. Its merchant, and
-        admins. Shipping a shipped order changes nothing and succeeds.
+        admins who did not place it. Shipping a shipped order changes nothing and succeeds.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
         FAILED_PRECONDITION EMAIL_NOT_VERIFIED, NOT_FOUND NOT_FOUND, PERMISSION_DENIED
@@ -140,7 +140,7 @@ class OrderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeliverOrder(self, request, context):
-        """Completes a shipped order. Its merchant, and admins. Delivering a delivered order changes
+        """Completes a shipped order. Its merchant, and admins who did not place it. Delivering a delivered order changes
         nothing and succeeds.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
@@ -153,7 +153,8 @@ class OrderServiceServicer:
 
     def RefundOrder(self, request, context):
         """Pays a shipped order back, in whole or in part, in total at most what it cost, and if asked
-        puts pieces back into the stock; at most once per request id. Its merchant, and admins.
+        puts pieces back into the stock; at most once per request id. Its merchant, and
+        admins who did not place it.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
         FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND NOT_FOUND,

@@ -55,6 +55,11 @@ class SessionServiceStub:
                 request_serializer=bank_dot_v1_dot_session__service__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_session__service__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
+        self.RevokeAllSessions = channel.unary_unary(
+                '/bank.v1.SessionService/RevokeAllSessions',
+                request_serializer=bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -64,8 +69,9 @@ class SessionServiceServicer:
     def CreateSession(self, request, context):
         """Signs in with user name and password. Anyone may call it.
 
-        Errors: UNAUTHENTICATED BAD_CREDENTIALS for every failure alike, RESOURCE_EXHAUSTED
-        LOGIN_THROTTLED when too many sign-ins are being checked.
+        Errors: RESOURCE_EXHAUSTED LOGIN_THROTTLED after too many failures of this user name or from
+        this address, whatever the password, and when too many sign-ins are being checked;
+        UNAUTHENTICATED BAD_CREDENTIALS for every failure alike.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +107,14 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeAllSessions(self, request, context):
+        """Ends all sessions of the caller, that of the call included. Once this has returned, no later
+        debit under any of them commits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +137,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.RevokeSession,
                     request_deserializer=bank_dot_v1_dot_session__service__pb2.RevokeSessionRequest.FromString,
                     response_serializer=bank_dot_v1_dot_session__service__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'RevokeAllSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAllSessions,
+                    request_deserializer=bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -234,6 +253,33 @@ class SessionService:
             '/bank.v1.SessionService/RevokeSession',
             bank_dot_v1_dot_session__service__pb2.RevokeSessionRequest.SerializeToString,
             bank_dot_v1_dot_session__service__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAllSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.SessionService/RevokeAllSessions',
+            bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsRequest.SerializeToString,
+            bank_dot_v1_dot_session__service__pb2.RevokeAllSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

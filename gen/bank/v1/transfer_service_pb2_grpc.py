@@ -117,8 +117,8 @@ class TransferServiceServicer:
 
     def ReverseTransfer(self, request, context):
         """Moves money of an earlier transfer back, in whole or in part, in total at most its amount. A
-        transfer or capture: the owner of its destination, and bankers. A deposit or withdrawal:
-        bankers.
+        transfer or capture: the owner of its destination, and bankers who did not pay it. A deposit
+        or withdrawal: bankers, not on their own account.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, UNAUTHENTICATED SESSION_REVOKED,
         FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND

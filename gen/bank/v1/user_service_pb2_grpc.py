@@ -80,6 +80,26 @@ class UserServiceStub:
                 request_serializer=bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailResponse.FromString,
                 _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/bank.v1.UserService/ChangeEmail',
+                request_serializer=bank_dot_v1_dot_user__service__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_user__service__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/bank.v1.UserService/ChangePassword',
+                request_serializer=bank_dot_v1_dot_user__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_user__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/bank.v1.UserService/RequestPasswordReset',
+                request_serializer=bank_dot_v1_dot_user__service__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_user__service__pb2.RequestPasswordResetResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/bank.v1.UserService/ResetPassword',
+                request_serializer=bank_dot_v1_dot_user__service__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_user__service__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -89,7 +109,8 @@ class UserServiceServicer:
     def CreateUser(self, request, context):
         """Signs a person up and mails them a link that proves the address. Anyone may call it.
 
-        Errors: INVALID_ARGUMENT INVALID_REQUEST, ALREADY_EXISTS USERNAME_TAKEN.
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, RESOURCE_EXHAUSTED RATE_LIMITED, RESOURCE_EXHAUSTED
+        LOGIN_THROTTLED, ALREADY_EXISTS USERNAME_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,10 +135,9 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes the caller's own full name or e-mail address. A new address is unverified until
-        the link mailed to it is opened.
+        """Changes the caller's own full name.
 
-        Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND.
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND for another user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,8 +153,9 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """Stops a user from calling anything. Admins only. Once this has returned, no later debit of
-        that user commits. Disabling a disabled user changes nothing and succeeds.
+        """Stops a user from calling anything and ends their sessions. Admins only. Once this has
+        returned, no later debit of that user commits. Disabling a disabled user changes nothing and
+        succeeds.
 
         Errors: PERMISSION_DENIED PERMISSION_DENIED, NOT_FOUND NOT_FOUND.
         """
@@ -143,7 +164,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnableUser(self, request, context):
-        """Lets a disabled user call again. Admins only. Enabling an enabled user changes nothing and
+        """Lets a disabled user sign in again. Admins only. Enabling an enabled user changes nothing and
         succeeds.
 
         Errors: PERMISSION_DENIED PERMISSION_DENIED, NOT_FOUND NOT_FOUND.
@@ -153,7 +174,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEmail(self, request, context):
-        """Marks the e-mail address as proven by the token of the mailed link. Anyone may call it.
+        """Marks the e-mail address as proven by the token of the mailed link; a pending address takes
+        the place of the old one. Anyone may call it.
 
         Errors: FAILED_PRECONDITION TOKEN_INVALID for a wrong, used, expired or superseded token.
         """
@@ -162,10 +184,56 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResendVerificationEmail(self, request, context):
-        """Mails a new verification link to the address if an unverified user has it. Anyone may call
-        it; the answer never tells whether the address is known.
+        """Mails a new verification link to the address if somebody has yet to prove it, at most one a
+        minute. Anyone may call it; the answer never tells whether the address is known.
 
-        Errors: INVALID_ARGUMENT INVALID_REQUEST.
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, RESOURCE_EXHAUSTED RATE_LIMITED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Asks for another e-mail address of the caller and mails a link to it. An unverified user has it
+        at once, unverified; of a verified user it waits in `pending_email` until the link is opened,
+        and the old address is told.
+
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND for another user,
+        RESOURCE_EXHAUSTED LOGIN_THROTTLED, UNAUTHENTICATED BAD_CREDENTIALS, RESOURCE_EXHAUSTED
+        RATE_LIMITED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Replaces the caller's own password and ends all their other sessions, mailed links that set a
+        password, and a pending address; the proven address is told.
+
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND for another user,
+        RESOURCE_EXHAUSTED LOGIN_THROTTLED, UNAUTHENTICATED BAD_CREDENTIALS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """Mails a link that sets a new password to the address if a user has proven it, at most one a
+        minute. Anyone may call it; the answer never tells whether the address is known.
+
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, RESOURCE_EXHAUSTED RATE_LIMITED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Sets a new password by the token of the mailed link and ends all sessions of the user, and a
+        pending address; the proven address is told. Anyone may call it.
+
+        Errors: FAILED_PRECONDITION TOKEN_INVALID for a wrong, used, expired or superseded token,
+        INVALID_ARGUMENT INVALID_REQUEST for the password, after which the token is still good,
+        RESOURCE_EXHAUSTED LOGIN_THROTTLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +286,26 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ResendVerificationEmail,
                     request_deserializer=bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailRequest.FromString,
                     response_serializer=bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailResponse.SerializeToString,
+            ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=bank_dot_v1_dot_user__service__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_user__service__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=bank_dot_v1_dot_user__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_user__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=bank_dot_v1_dot_user__service__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_user__service__pb2.RequestPasswordResetResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=bank_dot_v1_dot_user__service__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_user__service__pb2.ResetPasswordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -464,6 +552,114 @@ class UserService:
             '/bank.v1.UserService/ResendVerificationEmail',
             bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailRequest.SerializeToString,
             bank_dot_v1_dot_user__service__pb2.ResendVerificationEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.UserService/ChangeEmail',
+            bank_dot_v1_dot_user__service__pb2.ChangeEmailRequest.SerializeToString,
+            bank_dot_v1_dot_user__service__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.UserService/ChangePassword',
+            bank_dot_v1_dot_user__service__pb2.ChangePasswordRequest.SerializeToString,
+            bank_dot_v1_dot_user__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.UserService/RequestPasswordReset',
+            bank_dot_v1_dot_user__service__pb2.RequestPasswordResetRequest.SerializeToString,
+            bank_dot_v1_dot_user__service__pb2.RequestPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.UserService/ResetPassword',
+            bank_dot_v1_dot_user__service__pb2.ResetPasswordRequest.SerializeToString,
+            bank_dot_v1_dot_user__service__pb2.ResetPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,6 +14,7 @@ from server.accounts.operations import Accounts
 from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
+from server.audit.operations import AuditLog
 from server.caller import Caller, Role
 from server.interceptor import CallInterceptor
 from server.ledger.rpc import LedgerServicer
@@ -76,7 +77,9 @@ async def stubs(bank: Bank) -> AsyncIterator[Stubs]:
         ),
         server,
     )
-    add_LedgerServiceServicer_to_server(LedgerServicer(bank.database, bank.reference), server)
+    add_LedgerServiceServicer_to_server(
+        LedgerServicer(bank.database, bank.reference, AuditLog(bank.database, page_tokens)), server
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

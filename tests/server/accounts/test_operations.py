@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from server.accounts.operations import Accounts, Page
 from server.caller import Caller, Role
 from server.errors import InvalidPageToken, NotFound
+from server.ledger.writing import post
 from server.page_token import PageTokens
 from tests.server.conftest import Bank, Person, movement
 
@@ -179,6 +180,20 @@ class TestEntries:
         sequences = [row.sequence for row in rows]
         assert sequences == list(range(sequences[0], 0, -1))
         assert sequences[0] >= 11
+
+    async def test_entries_of_one_instant_come_in_the_order_of_their_sequence(
+        self, bank: Bank, accounts: Accounts
+    ) -> None:
+        alice = await bank.person()
+        source, destination = await bank.account(alice, 1000), await bank.account(alice)
+        batch = [movement(alice, source, destination, 1) for _ in range(30)]
+        await bank.database.transaction(lambda connection: post(connection, batch))
+
+        rows = await walk(lambda token: accounts.entries(source, Page(7, token), caller(alice)))
+
+        assert len({row.create_time for row in rows[:30]}) == 1
+        assert [row.sequence for row in rows] == list(range(31, 0, -1))
+        assert [row.balance_after_minor for row in rows] == [*range(970, 1000), 1000]
 
     async def test_somebody_elses_entries_are_not_found(self, bank: Bank, accounts: Accounts) -> None:
         alice, bob = await bank.person(), await bank.person()

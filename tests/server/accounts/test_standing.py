@@ -4,6 +4,7 @@ import asyncio
 import json
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from server.accounts.errors import AccountNotEmpty, OverdraftInUse
@@ -46,7 +47,15 @@ async def events(bank: Bank, account_id: UUID) -> list[tuple[str, object]]:
 
 
 async def everything(bank: Bank) -> object:
-    return await bank.counts(), await bank.pool.fetch("SELECT * FROM accounts ORDER BY id")
+    accounts = await bank.pool.fetch("SELECT * FROM accounts ORDER BY id")
+    return await bank.counts(), accounts, await audit_events(bank)
+
+
+async def audit_events(bank: Bank) -> list[asyncpg.Record]:
+    """What was recorded, in its order."""
+    return await bank.pool.fetch(
+        "SELECT type, user_id, actor_user_id, session_id, account_id, details FROM audit_events ORDER BY id"
+    )
 
 
 async def refused(bank: Bank, attempt: object, error: type[BankError]) -> BankError:
@@ -313,3 +322,62 @@ class TestClose:
         account = await bank.get(own)
         assert account.state == "OPEN" or account.posted_minor == 0
         assert await bank.adds_up()
+
+
+class TestAudit:
+    """Every change that a banker makes, or that ends an account, is recorded with it; others are not."""
+
+    async def test_each_change_of_the_state_is_recorded_once(
+        self, bank: Bank, standing: AccountStanding, alice: Person, banker: Person, own: UUID
+    ) -> None:
+        by_banker = caller(banker, Role.BANKER)
+        for change in (standing.freeze, standing.freeze, standing.unfreeze, standing.unfreeze):
+            await change(own, by_banker)
+        for _ in range(2):
+            await standing.close(own, caller(alice))
+        assert [(row["type"], json.loads(row["details"])) for row in await audit_events(bank)] == [
+            ("ACCOUNT_FROZEN", {"old_state": "OPEN"}),
+            ("ACCOUNT_UNFROZEN", {"old_state": "FROZEN"}),
+            ("ACCOUNT_CLOSED", {"old_state": "OPEN"}),
+        ]
+
+    async def test_owner_account_actor_and_their_session_are_named(
+        self, bank: Bank, standing: AccountStanding, alice: Person, banker: Person, own: UUID
+    ) -> None:
+        await standing.freeze(own, caller(banker, Role.BANKER))
+        await standing.close(own, caller(alice))
+        assert [tuple(row)[1:5] for row in await audit_events(bank)] == [
+            (alice.user_id, banker.user_id, banker.session_id, own),
+            (alice.user_id, alice.user_id, alice.session_id, own),
+        ]
+
+    async def test_overdraft_limit_is_recorded_with_what_it_was(
+        self, bank: Bank, standing: AccountStanding, alice: Person, banker: Person, own: UUID
+    ) -> None:
+        for limit_minor in (50, 50, 20):
+            await standing.update(
+                SettingsChange(own, 0, overdraft_limit_minor=limit_minor), caller(banker, Role.BANKER)
+            )
+        recorded = await audit_events(bank)
+        assert [tuple(row)[:5] for row in recorded] == [
+            ("OVERDRAFT_LIMIT_CHANGED", alice.user_id, banker.user_id, banker.session_id, own)
+        ] * 2
+        assert [json.loads(row["details"]) for row in recorded] == [
+            {"currency_code": "USD", "old_overdraft_limit_minor": old, "overdraft_limit_minor": new}
+            for old, new in (("0", "50"), ("50", "20"))
+        ]
+
+    async def test_settings_of_the_owner_are_not_recorded(
+        self, bank: Bank, standing: AccountStanding, alice: Person, own: UUID
+    ) -> None:
+        await standing.update(SettingsChange(own, 0, display_name="rent", metadata={"a": "b"}), caller(alice))
+        assert await audit_events(bank) == []
+
+    async def test_change_that_cannot_be_recorded_is_not_made(
+        self, bank: Bank, standing: AccountStanding, banker: Person, own: UUID
+    ) -> None:
+        await bank.as_owner("REVOKE INSERT ON audit_events FROM bank_app")
+        before = await everything(bank)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await standing.freeze(own, caller(banker, Role.BANKER))
+        assert await everything(bank) == before

@@ -120,6 +120,15 @@ class TestCapture:
             await scene.bank.ledger.post(settle(scene.shop, Kind.CAPTURE, uuid4()))
         assert await scene.money() == (100, 60, 0)
 
+    @pytest.mark.parametrize("kind", [Kind.CAPTURE, Kind.VOID])
+    async def test_banker_does_not_settle_a_hold_on_their_own_account(self, scene: Scene, kind: Kind) -> None:
+        await scene.bank.as_owner("UPDATE users SET roles = '{DEPOSITOR,BANKER}' WHERE id = $1", scene.alice.user_id)
+        before = await scene.bank.counts()
+        with pytest.raises(Forbidden):
+            await scene.bank.ledger.post(settle(scene.alice, kind, scene.hold_id))
+        assert await scene.bank.counts() == before
+        await scene.bank.ledger.post(settle(scene.shop, kind, scene.hold_id))
+
     async def test_banker_captures(self, scene: Scene) -> None:
         await scene.bank.ledger.post(settle(await scene.bank.banker(), Kind.CAPTURE, scene.hold_id))
         assert await scene.money() == (40, 0, 60)

@@ -87,6 +87,12 @@ class TestReversal:
         with pytest.raises(NotReversible):
             await scene.bank.ledger.post(reverse(await scene.bank.banker(), posted.transfer_id))
 
+    async def test_banker_does_not_take_back_what_they_paid(self, scene: Scene) -> None:
+        await scene.bank.as_owner("UPDATE users SET roles = '{DEPOSITOR,BANKER}' WHERE id = $1", scene.alice.user_id)
+        with pytest.raises(Forbidden):
+            await scene.bank.ledger.post(reverse(scene.alice, scene.transfer_id))
+        assert await scene.money() == (40, 60)
+
     async def test_deposit_is_reversed_by_bankers_only(self, scene: Scene) -> None:
         deposited = await scene.bank.deposit(await scene.bank.banker(), scene.source, 5)
         assert isinstance(deposited, Posted)

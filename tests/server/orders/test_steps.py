@@ -238,6 +238,15 @@ class TestWho:
     async def test_buyer_does_not_do_the_merchants_part(self, shop: Shop, step: str) -> None:
         await shop.refused(take(shop, step, await shop.order(), actor(shop.alice)), Forbidden)
 
+    async def test_admin_does_not_pay_themself_back(self, bank: Bank, shop: Shop) -> None:
+        purse = await bank.account(shop.admin, 100)
+        placed, _ = await shop.orders.create(shop.new({await shop.product(): 2}, shop.admin, purse))
+        order_id = placed.row.id
+        await shop.refused(shop.orders.ship(order_id, actor(shop.admin)), Forbidden)
+        await shop.orders.ship(order_id, actor(shop.merchant))
+        await shop.refused(shop.orders.refund(shop.refund_of(order_id, by=shop.admin)), Forbidden)
+        await shop.refused(shop.orders.deliver(order_id, actor(shop.admin)), Forbidden)
+
     @pytest.mark.parametrize("step", ["ship", "deliver"])
     async def test_merchant_who_is_none_any_more_does_not_either(self, bank: Bank, shop: Shop, step: str) -> None:
         order_id = await shop.order()

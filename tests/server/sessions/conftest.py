@@ -9,11 +9,12 @@ from bankdb.models import User
 from server.database import Database
 from server.page_token import PageTokens
 from server.passwords import Passwords
-from server.sessions.operations import Sessions
-from server.tokens import AccessTokens, MailTokens
+from server.sessions.operations import Sessions, SignedIn
+from server.tokens import AccessTokens
 from server.users.operations import Users
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import new_keys, new_user, serving
+from tests.server.identity import Identity, identity_on, new_keys, new_user, serving
+from tests.server.sessions.scene import GOOD, ORIGIN
 
 KEYS = new_keys()
 IDLE_TTL_S = 7 * 24 * 3600
@@ -33,21 +34,32 @@ def access_tokens() -> AccessTokens:
 
 
 @pytest.fixture
-def sessions(database: MigratedDatabase, passwords: Passwords, access_tokens: AccessTokens) -> Sessions:
-    page_tokens = PageTokens(KEYS.page_token_key)
-    return Sessions(Database(database.pool), passwords, access_tokens, page_tokens, idle_ttl_s=IDLE_TTL_S, ttl_s=TTL_S)
+def identity(database: MigratedDatabase, passwords: Passwords) -> Identity:
+    return identity_on(database.pool, passwords, KEYS, {})
 
 
 @pytest.fixture
-def users(database: MigratedDatabase, passwords: Passwords) -> Users:
+def users(identity: Identity) -> Users:
+    return identity.users
+
+
+@pytest.fixture
+def sessions(database: MigratedDatabase, identity: Identity, access_tokens: AccessTokens) -> Sessions:
     page_tokens = PageTokens(KEYS.page_token_key)
-    return Users(Database(database.pool), passwords, MailTokens(KEYS.mail_token_key), page_tokens)
+    return Sessions(
+        Database(database.pool), identity.credentials, access_tokens, page_tokens, idle_ttl_s=IDLE_TTL_S, ttl_s=TTL_S
+    )
 
 
 @pytest.fixture
 async def alice(users: Users) -> User:
     """Signed up, unverified."""
     return await users.create(new_user())
+
+
+@pytest.fixture
+async def signed_in(alice: User, sessions: Sessions) -> SignedIn:
+    return await sessions.create(GOOD, ORIGIN)
 
 
 @pytest.fixture

@@ -66,13 +66,13 @@ class TestRead:
         assert REMEMBERED_S <= 0.5
 
     async def test_refusal_is_not_remembered(
-        self, states: CallerStates, caller: Caller, users: Users, clock: Clock
+        self, states: CallerStates, caller: Caller, database: MigratedDatabase
     ) -> None:
-        await users.disable(caller.user_id, ADMIN)
+        await database.pool.execute("UPDATE users SET disabled = true")
         with pytest.raises(Unauthenticated) as refused:
             await states.read(caller.session_id, caller.user_id)
         assert type(refused.value) is Unauthenticated
-        await users.enable(caller.user_id)
+        await database.pool.execute("UPDATE users SET disabled = false")
         await states.read(caller.session_id, caller.user_id)
 
     async def test_absent_or_foreign_session_is_refused(self, states: CallerStates, caller: Caller) -> None:

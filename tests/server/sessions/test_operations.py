@@ -1,66 +1,37 @@
-"""What happens to sessions in the database."""
+"""What happens to sessions in the database: how they begin, are carried on and are listed."""
 
 import asyncio
 import time
 from datetime import timedelta
-from uuid import UUID, uuid4
 
 import argon2
-import asyncpg
 import pytest
 from bankdb.models import User
 
-from server.caller import Caller, Origin, Role
+from server.caller import Origin, Role
+from server.credentials import CredentialCheck
 from server.database import Database
-from server.errors import (
-    BadCredentials,
-    InvalidPageToken,
-    LoginThrottled,
-    NotFound,
-    SessionRevoked,
-    Unauthenticated,
-)
+from server.errors import BadCredentials, InvalidPageToken, LoginThrottled, SessionRevoked, Unauthenticated
 from server.page_token import PageTokens
 from server.passwords import Passwords
-from server.sessions.operations import Credentials, Sessions, SignedIn
+from server.sessions.operations import LIVE_SESSIONS_MAX, Credentials, Sessions, SignedIn
 from server.sessions.successor import new_refresh_token
+from server.throttles import RateLimits, SignInThrottle
 from server.tokens import AccessTokens, digest
 from server.users.operations import Users
 from tests.conftest import Database as MigratedDatabase
 from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, new_user
-
-ORIGIN = Origin(client_address="203.0.113.7", user_agent="tests/1.0")
-GOOD = Credentials("alice", PASSWORD)
-
-
-def owner_of(signed_in: SignedIn) -> Caller:
-    return Caller(signed_in.session.user_id, signed_in.session.id, frozenset({Role.DEPOSITOR}))
-
-
-async def as_owner(database: MigratedDatabase, statement: str, *arguments: object) -> None:
-    """Change what the service's own role may not, such as a session's times."""
-    connection = await asyncpg.connect(database.owner_url)
-    await connection.execute(statement, *arguments)
-    await connection.close()
-
-
-async def age_used_tokens(database: MigratedDatabase, seconds: float) -> None:
-    await as_owner(
-        database, "UPDATE refresh_tokens SET use_time = use_time - make_interval(secs => $1)", float(seconds)
-    )
-
-
-async def is_revoked(database: MigratedDatabase, session_id: UUID) -> bool:
-    """Seen by another connection."""
-    revoked: bool = await database.pool.fetchval(
-        "SELECT revoke_time IS NOT NULL FROM sessions WHERE id = $1", session_id
-    )
-    return revoked
-
-
-@pytest.fixture
-async def signed_in(alice: User, sessions: Sessions) -> SignedIn:
-    return await sessions.create(GOOD, ORIGIN)
+from tests.server.sessions.scene import (
+    GOOD,
+    ORIGIN,
+    age_used_tokens,
+    all_but_audit,
+    as_owner,
+    audited,
+    is_revoked,
+    live_count,
+    owner_of,
+)
 
 
 class TestCreate:
@@ -100,24 +71,24 @@ class TestCreate:
             ("a" * 60_000, PASSWORD),
         ],
     )
-    async def test_wrong_credentials_are_answered_alike_and_write_nothing(
+    async def test_wrong_credentials_are_answered_alike_and_change_nothing(
         self, alice: User, sessions: Sessions, database: MigratedDatabase, username: str, password: str
     ) -> None:
-        before = await everything(database.pool)
+        before = await all_but_audit(database)
         with pytest.raises(BadCredentials) as refused:
             await sessions.create(Credentials(username, password), ORIGIN)
         assert type(refused.value) is BadCredentials
         assert str(refused.value) == str(BadCredentials())
-        assert await everything(database.pool) == before
+        assert await all_but_audit(database) == before
 
     async def test_disabled_user_is_answered_like_a_wrong_password(
         self, alice: User, sessions: Sessions, users: Users, database: MigratedDatabase
     ) -> None:
         await users.disable(alice.id, caller_for(NOBODY, Role.ADMIN))
-        before = await everything(database.pool)
+        before = await all_but_audit(database)
         with pytest.raises(BadCredentials):
             await sessions.create(GOOD, ORIGIN)
-        assert await everything(database.pool) == before
+        assert await all_but_audit(database) == before
 
     async def test_user_disabled_meanwhile_gets_no_session(
         self, alice: User, sessions: Sessions, database: MigratedDatabase
@@ -132,9 +103,12 @@ class TestCreate:
             await creating
         assert await database.pool.fetchval("SELECT count(*) FROM sessions") == 0
 
-    async def test_unknown_user_takes_as_long_as_a_wrong_password(self, alice: User, sessions: Sessions) -> None:
+    async def test_unknown_user_takes_as_long_as_a_wrong_password(
+        self, alice: User, sessions: Sessions, database: MigratedDatabase
+    ) -> None:
         times: dict[str, list[float]] = {"alice": [], "nobody": []}
         for _ in range(15):
+            await database.pool.execute("DELETE FROM sign_in_throttles")
             for username, samples in times.items():
                 started = time.perf_counter()
                 with pytest.raises(BadCredentials):
@@ -157,16 +131,87 @@ class TestCreate:
     async def test_full_pool_refuses_at_once(
         self, alice: User, database: MigratedDatabase, access_tokens: AccessTokens
     ) -> None:
-        busy = Passwords(threads=1)
-        sessions = Sessions(
-            Database(database.pool), busy, access_tokens, PageTokens(bytes(32)), idle_ttl_s=60, ttl_s=60
-        )
+        busy, reads = Passwords(threads=1), Database(database.pool)
+        check = CredentialCheck(reads, busy, SignInThrottle(RateLimits(reads, {})))
+        sessions = Sessions(reads, check, access_tokens, PageTokens(bytes(32)), idle_ttl_s=60, ttl_s=60)
         outcomes = await asyncio.gather(*(sessions.create(GOOD, ORIGIN) for _ in range(20)), return_exceptions=True)
         busy.close()
         created = sum(isinstance(outcome, SignedIn) for outcome in outcomes)
         assert 1 <= created < 20
         assert sum(isinstance(outcome, LoginThrottled) for outcome in outcomes) == 20 - created
         assert await database.pool.fetchval("SELECT count(*) FROM sessions") == created
+
+    async def test_sign_in_is_recorded_and_one_from_elsewhere_is_told(
+        self, alice: User, sessions: Sessions, database: MigratedDatabase
+    ) -> None:
+        origins = [ORIGIN, ORIGIN, Origin("203.0.113.8", "tests/1.0"), Origin("203.0.113.7", "tests/2.0"), ORIGIN]
+        begun = [await sessions.create(GOOD, origin) for origin in origins]
+        assert await audited(database) == [
+            ("SIGNED_IN", alice.id, None, signed_in.session.id, told)
+            for signed_in, told in zip(begun, [False, False, True, True, False], strict=True)
+        ]
+
+    async def test_session_beyond_the_most_ends_the_one_refreshed_longest_ago(
+        self, alice: User, sessions: Sessions, database: MigratedDatabase
+    ) -> None:
+        first, second, third = [await sessions.create(GOOD, ORIGIN) for _ in range(3)]
+        await database.pool.execute(
+            "INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)"
+            " SELECT gen_random_uuid(), $1, '', '', now() + '1 h', now() + '1 h' FROM generate_series(4, $2)",
+            alice.id,
+            LIVE_SESSIONS_MAX,
+        )
+        await sessions.revoke(third.session.id, owner_of(third))
+        await sessions.create(GOOD, ORIGIN)
+        assert not await is_revoked(database, first.session.id)
+        first = await sessions.refresh(first.refresh_token)
+        await sessions.create(GOOD, ORIGIN)
+        assert await is_revoked(database, second.session.id)
+        assert not await is_revoked(database, first.session.id)
+        assert ("SESSION_DISPLACED", alice.id, None, second.session.id, False) in await audited(database)
+        with pytest.raises(SessionRevoked):
+            await sessions.refresh(second.refresh_token)
+        assert await live_count(database) == LIVE_SESSIONS_MAX
+
+    async def test_parallel_sign_ins_never_leave_more_sessions_than_the_most(
+        self, alice: User, sessions: Sessions, database: MigratedDatabase
+    ) -> None:
+        await database.pool.execute(
+            "INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)"
+            " SELECT gen_random_uuid(), $1, '', '', now() + '1 h', now() + '1 h' FROM generate_series(1, $2)",
+            alice.id,
+            LIVE_SESSIONS_MAX - 3,
+        )
+        await asyncio.gather(*(sessions.create(GOOD, ORIGIN) for _ in range(8)))
+        assert await live_count(database) == LIVE_SESSIONS_MAX
+
+    async def test_password_changed_meanwhile_begins_no_session(
+        self, alice: User, sessions: Sessions, passwords: Passwords, database: MigratedDatabase
+    ) -> None:
+        new_hash = await passwords.hash("nine grey geese at dawn")
+        async with database.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", alice.id)
+            await connection.execute("UPDATE users SET password_hash = $1 WHERE id = $2", new_hash, alice.id)
+            creating = asyncio.create_task(sessions.create(GOOD, ORIGIN))
+            done, _ = await asyncio.wait([creating], timeout=0.5)
+            assert not done
+        with pytest.raises(BadCredentials):
+            await creating
+        assert await database.pool.fetchval("SELECT count(*) FROM sessions") == 0
+
+    async def test_hash_made_anew_meanwhile_does_not_refuse_the_password(
+        self, alice: User, sessions: Sessions, passwords: Passwords, database: MigratedDatabase
+    ) -> None:
+        async with database.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", alice.id)
+            await connection.execute(
+                "UPDATE users SET password_hash = $1 WHERE id = $2", await passwords.hash(PASSWORD), alice.id
+            )
+            creating = asyncio.create_task(sessions.create(GOOD, ORIGIN))
+            done, _ = await asyncio.wait([creating], timeout=0.5)
+            assert not done
+        assert (await creating).session.user_id == alice.id
+        assert await live_count(database) == 1
 
 
 class TestRefresh:
@@ -212,10 +257,13 @@ class TestRefresh:
         with pytest.raises(SessionRevoked):
             await sessions.refresh(signed_in.refresh_token)
         assert await is_revoked(database, signed_in.session.id)
+        user_id, session_id = signed_in.session.user_id, signed_in.session.id
+        assert (await audited(database))[1:] == [("REFRESH_TOKEN_REUSED", user_id, None, session_id, True)]
         for token in (first.refresh_token, signed_in.refresh_token):
             with pytest.raises(SessionRevoked):
                 await sessions.refresh(token)
         assert await database.pool.fetchval("SELECT count(*) FROM refresh_tokens") == 2
+        assert len(await audited(database)) == 2
 
     async def test_much_older_token_ends_the_session_too(
         self, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
@@ -266,19 +314,22 @@ class TestRefresh:
         refreshed = await sessions.refresh(signed_in.refresh_token)
         assert refreshed.session.idle_expire_time == refreshed.session.expire_time
 
-    async def test_disabled_user_is_refused_and_the_token_kept(
+    async def test_session_of_a_disabled_user_has_ended_for_good(
         self, alice: User, signed_in: SignedIn, sessions: Sessions, users: Users
     ) -> None:
-        await users.disable(alice.id, caller_for(NOBODY, Role.ADMIN))
-        with pytest.raises(Unauthenticated):
+        admin = caller_for(NOBODY, Role.ADMIN)
+        await users.disable(alice.id, admin)
+        with pytest.raises(SessionRevoked):
             await sessions.refresh(signed_in.refresh_token)
-        await users.enable(alice.id)
-        await sessions.refresh(signed_in.refresh_token)
+        await users.enable(alice.id, admin)
+        with pytest.raises(SessionRevoked):
+            await sessions.refresh(signed_in.refresh_token)
 
     async def test_refresh_that_waited_for_a_revoke_is_refused(
         self, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
     ) -> None:
         async with database.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", signed_in.session.user_id)
             await connection.execute(
                 "UPDATE sessions SET revoke_time = clock_timestamp() WHERE id = $1", signed_in.session.id
             )
@@ -319,65 +370,3 @@ class TestPage:
         _, token = await sessions.page(1, "", owner_of(signed_in))
         with pytest.raises(InvalidPageToken):
             await sessions.page(1, token, caller_for(NOBODY))
-
-
-class TestRevoke:
-    async def test_revoked_session_is_refreshed_no_more(
-        self, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
-    ) -> None:
-        await sessions.revoke(signed_in.session.id, owner_of(signed_in))
-        assert await is_revoked(database, signed_in.session.id)
-        with pytest.raises(SessionRevoked):
-            await sessions.refresh(signed_in.refresh_token)
-
-    async def test_second_revoke_succeeds_and_changes_nothing(
-        self, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
-    ) -> None:
-        await sessions.revoke(signed_in.session.id, owner_of(signed_in))
-        before = await everything(database.pool)
-        await sessions.revoke(signed_in.session.id, owner_of(signed_in))
-        assert await everything(database.pool) == before
-
-    async def test_session_of_somebody_else_looks_like_none(
-        self, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
-    ) -> None:
-        before = await everything(database.pool)
-        messages = []
-        for session_id in (signed_in.session.id, uuid4()):
-            with pytest.raises(NotFound) as refused:
-                await sessions.revoke(session_id, caller_for(NOBODY, Role.ADMIN, Role.BANKER))
-            messages.append(str(refused.value).replace(str(session_id), "ID"))
-        assert messages[0] == messages[1]
-        assert await everything(database.pool) == before
-
-    async def test_revoke_waits_for_a_debit_that_is_under_way(
-        self, alice: User, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
-    ) -> None:
-        account_id = uuid4()
-        await database.pool.execute(
-            "INSERT INTO accounts (id, owner_user_id, currency_code) VALUES ($1, $2, 'USD')", account_id, alice.id
-        )
-        async with database.pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE", account_id)
-            revoking = asyncio.create_task(sessions.revoke(signed_in.session.id, owner_of(signed_in)))
-            done, _ = await asyncio.wait([revoking], timeout=0.3)
-            assert not done
-            assert not await is_revoked(database, signed_in.session.id)
-        await revoking
-        assert await is_revoked(database, signed_in.session.id)
-
-    async def test_revokes_and_reuses_at_once_do_not_deadlock(
-        self, alice: User, signed_in: SignedIn, sessions: Sessions, database: MigratedDatabase
-    ) -> None:
-        for _ in range(3):
-            await database.pool.execute(
-                "INSERT INTO accounts (id, owner_user_id, currency_code) VALUES ($1, $2, 'USD')", uuid4(), alice.id
-            )
-        await sessions.refresh(signed_in.refresh_token)
-        await age_used_tokens(database, 11)
-        outcomes = await asyncio.gather(
-            *(sessions.revoke(signed_in.session.id, owner_of(signed_in)) for _ in range(8)),
-            *(sessions.refresh(signed_in.refresh_token) for _ in range(8)),
-            return_exceptions=True,
-        )
-        assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType"] * 8 + ["SessionRevoked"] * 8

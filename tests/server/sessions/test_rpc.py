@@ -49,12 +49,16 @@ class TestCreateSession:
         await users.disable(bob.id, caller_for(NOBODY, Role.ADMIN))
         before = await everything(database.pool)
         texts = set()
-        for username, password in (("alice", "wrong"), ("nobody", PASSWORD), ("bob", PASSWORD), ("", "")):
+        wrong = (("alice", "wrong"), ("nobody", PASSWORD), ("bob", PASSWORD), ("", ""))
+        for username, password in wrong:
             call = stub.CreateSession(pb.CreateSessionRequest(username=username, password=password))
             assert await refusal(call) == ("UNAUTHENTICATED", "BAD_CREDENTIALS")
             texts.add(await call.details())
         assert len(texts) == 1
-        assert await everything(database.pool) == before
+        after = await everything(database.pool)
+        recorded = after["audit_events"][len(before["audit_events"]) :]
+        assert [row["type"] for row in recorded] == ["SIGN_IN_FAILED"] * len(wrong)
+        assert {**after, "audit_events": before["audit_events"]} == before
 
 
 class TestRefreshSession:
@@ -161,4 +165,28 @@ class TestRevokeSession:
         await users.disable(alice.id, caller_for(NOBODY, Role.ADMIN))
         await asyncio.sleep(1)
         refused = await refusal(stub.ListSessions(pb.ListSessionsRequest(), metadata=metadata))
+        assert refused == ("UNAUTHENTICATED", "SESSION_REVOKED")
+
+
+class TestRevokeAllSessions:
+    async def test_no_token_of_any_session_is_good_within_a_second(
+        self, stub: SessionServiceStub, channel: grpc.aio.Channel, signed_in: pb.CreateSessionResponse
+    ) -> None:
+        other = await sign_in(channel)
+        await stub.ListSessions(pb.ListSessionsRequest(), metadata=bearer(other.access_token))
+        revoked = await stub.RevokeAllSessions(pb.RevokeAllSessionsRequest(), metadata=bearer(signed_in.access_token))
+        assert revoked == pb.RevokeAllSessionsResponse(revoked_count=2)
+        await asyncio.sleep(1)
+        for ended in (signed_in, other):
+            call = stub.ListSessions(pb.ListSessionsRequest(), metadata=bearer(ended.access_token))
+            assert await refusal(call) == ("UNAUTHENTICATED", "SESSION_REVOKED")
+            call = stub.RefreshSession(pb.RefreshSessionRequest(refresh_token=ended.refresh_token))
+            assert await refusal(call) == ("UNAUTHENTICATED", "SESSION_REVOKED")
+
+    async def test_caller_without_token_is_refused_and_nothing_changes(
+        self, stub: SessionServiceStub, signed_in: pb.CreateSessionResponse, database: MigratedDatabase
+    ) -> None:
+        before = await everything(database.pool)
+        refused = await refusal(stub.RevokeAllSessions(pb.RevokeAllSessionsRequest()))
         assert refused == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        assert await everything(database.pool) == before

@@ -7,17 +7,23 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from server.caller import Role
 from server.errors import InvalidRequest
 from server.passwords import PasswordPolicy
+from server.users.addresses import AddressChange
 from server.users.messages import (
+    parse_change_email,
+    parse_change_password,
     parse_create_user,
+    parse_email,
     parse_list_users,
-    parse_resend_verification_email,
+    parse_reset_password,
     parse_set_user_roles,
     parse_update_user,
     parse_user_id,
 )
-from server.users.operations import NewUser, ProfileChange
+from server.users.operations import NewUser
+from server.users.passwords import PasswordChange, PasswordReset
 from tests.server.identity import NOBODY, PASSWORD, caller_for
 
+EmailRequest = pb.ResendVerificationEmailRequest | pb.RequestPasswordResetRequest
 CALLER = caller_for(NOBODY)
 OTHER = "018f6b3e-5a1c-7c3d-9a57-0242ac12ffff"
 BAD_EMAILS = [
@@ -192,22 +198,25 @@ class TestParseListUsers:
 class TestParseUpdateUser:
     def update(self, *paths: str, **fields: str) -> pb.UpdateUserRequest:
         """A change of the caller, with these fields instead of good ones."""
-        fields = {"id": "me", "full_name": "Alice", "email": "alice@example.com"} | fields
+        fields = {"id": "me", "full_name": "Alice", "email": "", **fields}
         user = pb.User(id=fields["id"], full_name=fields["full_name"], email=fields["email"])
         return pb.UpdateUserRequest(user=user, update_mask=FieldMask(paths=paths))
 
-    def test_only_named_fields_are_changed(self) -> None:
-        assert parse_update_user(self.update("full_name"), CALLER) == (CALLER.user_id, ProfileChange("Alice", None))
-        assert parse_update_user(self.update("email"), CALLER)[1] == ProfileChange(None, "alice@example.com")
-        assert parse_update_user(self.update("email", "full_name"), CALLER)[1] == ProfileChange(
-            "Alice", "alice@example.com"
-        )
+    def test_full_name_is_changed(self) -> None:
+        assert parse_update_user(self.update("full_name"), CALLER) == (CALLER.user_id, "Alice")
 
     def test_fields_that_are_not_named_are_not_looked_at(self) -> None:
         request = self.update("full_name", email="not an address")
         request.user.roles.append(pb.ROLE_ADMIN)
         request.user.email_verified = True
-        assert parse_update_user(request, CALLER)[1] == ProfileChange("Alice", None)
+        assert parse_update_user(request, CALLER)[1] == "Alice"
+
+    @pytest.mark.parametrize("paths", [["email"], ["full_name", "email"], ["email"] * 1000])
+    def test_address_is_refused_with_the_call_that_changes_it(self, paths: list[str]) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_update_user(self.update(*paths, email="alice@example.com"), CALLER)
+        assert wrong_fields(refused) == ["update_mask"]
+        assert "ChangeEmail" in str(refused.value)
 
     @pytest.mark.parametrize(
         "paths",
@@ -227,8 +236,9 @@ class TestParseUpdateUser:
             ["user.full_name"],
             ["full_name.x"],
             ["Email"],
+            ["pending_email"],
             [""],
-            ["email"] * 1000,
+            ["full_name"] * 1000,
         ],
     )
     def test_other_masks_are_refused(self, paths: list[str]) -> None:
@@ -238,12 +248,13 @@ class TestParseUpdateUser:
 
     def test_every_violation_is_told(self) -> None:
         with pytest.raises(InvalidRequest) as refused:
-            parse_update_user(self.update("full_name", "email", id="x", full_name="", email="y"), CALLER)
-        assert wrong_fields(refused) == ["user.id", "user.full_name", "user.email"]
+            parse_update_user(self.update("full_name", id="x", full_name=""), CALLER)
+        assert wrong_fields(refused) == ["user.id", "user.full_name"]
 
     def test_absent_user_is_refused(self) -> None:
-        with pytest.raises(InvalidRequest):
-            parse_update_user(pb.UpdateUserRequest(update_mask=FieldMask(paths=["email"])), CALLER)
+        with pytest.raises(InvalidRequest) as refused:
+            parse_update_user(pb.UpdateUserRequest(update_mask=FieldMask(paths=["full_name"])), CALLER)
+        assert wrong_fields(refused) == ["user.id", "user.full_name"]
 
 
 class TestParseSetUserRoles:
@@ -264,8 +275,74 @@ class TestParseSetUserRoles:
         assert wrong_fields(refused) == ["roles[1]", "roles[2]"]
 
 
-class TestParseResendVerificationEmail:
+class TestParseEmail:
+    @pytest.mark.parametrize("request_class", [pb.ResendVerificationEmailRequest, pb.RequestPasswordResetRequest])
+    def test_domain_is_folded_to_lower_case(self, request_class: type[EmailRequest]) -> None:
+        assert parse_email(request_class(email="Alice@EXAMPLE.Com")) == "Alice@example.com"
+
+    @pytest.mark.parametrize("request_class", [pb.ResendVerificationEmailRequest, pb.RequestPasswordResetRequest])
+    @pytest.mark.parametrize("email", BAD_EMAILS, ids=lambda email: repr(email[:40]))
+    def test_what_is_no_plain_address_is_refused(self, request_class: type[EmailRequest], email: str) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_email(request_class(email=email))
+        assert wrong_fields(refused) == ["email"]
+
+
+class TestParseChangeEmail:
+    def test_good_request_becomes_a_command(self) -> None:
+        request = pb.ChangeEmailRequest(user_id="me", current_password="x", new_email="Alice@EXAMPLE.com")
+        assert parse_change_email(request, CALLER) == AddressChange(CALLER.user_id, "x", "Alice@example.com")
+
     @pytest.mark.parametrize("email", BAD_EMAILS, ids=lambda email: repr(email[:40]))
     def test_what_is_no_plain_address_is_refused(self, email: str) -> None:
-        with pytest.raises(InvalidRequest):
-            parse_resend_verification_email(pb.ResendVerificationEmailRequest(email=email))
+        with pytest.raises(InvalidRequest) as refused:
+            parse_change_email(pb.ChangeEmailRequest(user_id="me", new_email=email), CALLER)
+        assert wrong_fields(refused) == ["new_email"]
+
+    def test_every_violation_is_told(self) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_change_email(pb.ChangeEmailRequest(), CALLER)
+        assert wrong_fields(refused) == ["user_id", "new_email"]
+
+
+class TestParseChangePassword:
+    def change(self, new_password: str, current_password: str = "", user_id: str = "me") -> pb.ChangePasswordRequest:
+        return pb.ChangePasswordRequest(user_id=user_id, current_password=current_password, new_password=new_password)
+
+    def test_good_request_becomes_a_command(self, policy: PasswordPolicy) -> None:
+        command = parse_change_password(self.change(PASSWORD), CALLER, "alice", policy)
+        assert command == PasswordChange(CALLER.user_id, "", PASSWORD)
+
+    @pytest.mark.parametrize("password", ["", "short", "alice in the woods", "passwordpassword", "x" * 1025])
+    def test_policy_of_sign_up_applies(self, policy: PasswordPolicy, password: str) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_change_password(self.change(password, "another"), CALLER, "alice", policy)
+        assert wrong_fields(refused) == ["new_password"]
+        assert not password or password not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("new_password", "current_password"), [(PASSWORD, PASSWORD), ("cafe\u0301 de la gare", "café de la gare")]
+    )
+    def test_current_password_is_refused(
+        self, policy: PasswordPolicy, new_password: str, current_password: str
+    ) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_change_password(self.change(new_password, current_password), CALLER, "alice", policy)
+        assert str(refused.value) == "new_password: must differ from the current one"
+
+    def test_every_violation_is_told(self, policy: PasswordPolicy) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_change_password(self.change("short", "short", "x"), CALLER, "alice", policy)
+        assert wrong_fields(refused) == ["user_id", "new_password", "new_password"]
+
+
+class TestParseResetPassword:
+    def test_good_request_becomes_a_command(self, policy: PasswordPolicy) -> None:
+        request = pb.ResetPasswordRequest(token="anything", new_password=PASSWORD)
+        assert parse_reset_password(request, "alice", policy) == PasswordReset("anything", PASSWORD)
+
+    @pytest.mark.parametrize("password", ["", "short", "alice in the woods", "passwordpassword", "x" * 1025])
+    def test_policy_of_sign_up_applies(self, policy: PasswordPolicy, password: str) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            parse_reset_password(pb.ResetPasswordRequest(new_password=password), "alice", policy)
+        assert wrong_fields(refused) == ["new_password"]

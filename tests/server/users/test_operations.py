@@ -2,48 +2,22 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 from bankdb.models import User
 
-from server.caller import Role
-from server.database import Database
-from server.errors import (
-    InvalidPageToken,
-    InvalidRequest,
-    LoginThrottled,
-    NotFound,
-    TokenInvalid,
-    UsernameTaken,
-)
-from server.page_token import PageTokens
+from server.caller import Origin, Role, set_origin
+from server.errors import InvalidPageToken, InvalidRequest, LoginThrottled, NotFound, RateLimited, UsernameTaken
 from server.passwords import Passwords
+from server.throttles import Action
 from server.tokens import VERIFY_EMAIL, MailTokens, digest
-from server.users.operations import ProfileChange, Users
+from server.users.operations import Users
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, caller_for, everything, new_user
-
-
-async def newest_token(database: MigratedDatabase, mail_tokens: MailTokens, user: User) -> str:
-    """The token as the worker mails it."""
-    row = await database.pool.fetchrow(
-        "SELECT id, purpose FROM mail_tokens WHERE user_id = $1 ORDER BY id DESC LIMIT 1", user.id
-    )
-    assert row is not None
-    return mail_tokens.make(row["purpose"], row["id"], user.id)
-
-
-async def age_mail_tokens(database: MigratedDatabase, seconds: int) -> None:
-    """Let time pass for all mailed tokens."""
-    owner = await asyncpg.connect(database.owner_url)
-    await owner.execute(
-        "UPDATE mail_tokens SET create_time = create_time - make_interval(secs => $1),"
-        " expire_time = expire_time - make_interval(secs => $1)",
-        float(seconds),
-    )
-    await owner.close()
+from tests.server.identity import NOBODY, caller_for, everything, identity_on, new_keys, new_user
+from tests.server.users.mail import audit
+from tests.server.users.scenes import live_sessions, session_of
 
 
 async def open_account(database: MigratedDatabase, user: User) -> UUID:
@@ -103,11 +77,9 @@ class TestCreate:
         mallory = await users.create(new_user("mallory", "alice@example.com"))
         assert alice.email == mallory.email
 
-    async def test_full_pool_refuses_and_writes_nothing(
-        self, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
+    async def test_full_pool_refuses_and_writes_nothing(self, database: MigratedDatabase) -> None:
         busy = Passwords(threads=1)
-        users = Users(Database(database.pool), busy, mail_tokens, PageTokens(bytes(32)))
+        users = identity_on(database.pool, busy, new_keys(), {}).users
         waiting = [asyncio.create_task(busy.verify(None, "x")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(LoginThrottled):
@@ -115,6 +87,35 @@ class TestCreate:
         await asyncio.gather(*waiting)
         busy.close()
         assert await database.pool.fetchval("SELECT count(*) FROM users") == 0
+
+    async def test_address_that_used_up_its_sign_ups_is_refused_before_a_password_is_hashed(
+        self, database: MigratedDatabase, passwords: Passwords
+    ) -> None:
+        users = identity_on(database.pool, passwords, new_keys(), {Action.SIGN_UP: 2}).users
+        set_origin(Origin("192.0.2.1"))
+        for name in ("alice", "bob"):
+            await users.create(new_user(name))
+        before = await everything(database.pool)
+        passwords_hashed = Passwords(threads=1)
+        passwords_hashed.close()
+        users = identity_on(database.pool, passwords_hashed, new_keys(), {Action.SIGN_UP: 2}).users
+        with pytest.raises(RateLimited) as refused:
+            await users.create(new_user("carol"))
+        assert (refused.value.reason, 0 < refused.value.retry_after_s <= 1800) == ("RATE_LIMITED", True)
+        assert await everything(database.pool) == before
+
+    async def test_another_address_signs_up_meanwhile(self, database: MigratedDatabase, passwords: Passwords) -> None:
+        users = identity_on(database.pool, passwords, new_keys(), {Action.SIGN_UP: 1}).users
+        for number, address in enumerate(["192.0.2.1", "192.0.2.2", "", ""]):
+            set_origin(Origin(address))
+            await users.create(new_user(f"user{number}"))
+
+    async def test_sign_up_is_recorded_with_where_it_came_from(self, users: Users, database: MigratedDatabase) -> None:
+        set_origin(Origin("192.0.2.1", "a browser", "trace"))
+        user = await users.create(new_user())
+        [event] = await audit(database)
+        assert (event["type"], event["user_id"], event["actor_user_id"]) == ("USER_CREATED", user.id, None)
+        assert (event["client_address"], event["user_agent"], event["trace_id"]) == ("192.0.2.1", "a browser", "trace")
 
 
 class TestGet:
@@ -166,51 +167,22 @@ class TestPage:
 
 
 class TestUpdate:
-    async def test_named_field_changes_and_the_other_stays(self, users: Users, database: MigratedDatabase) -> None:
+    async def test_full_name_changes_and_nothing_else(self, users: Users, database: MigratedDatabase) -> None:
         user = await users.create(new_user())
-        jobs = await database.pool.fetchval("SELECT count(*) FROM outbox")
-        changed = await users.update(user.id, ProfileChange("Alice Liddell", None), caller_for(user.id))
-        assert (changed.full_name, changed.email) == ("Alice Liddell", user.email)
-        assert await database.pool.fetchval("SELECT count(*) FROM outbox") == jobs
-
-    async def test_other_address_is_unverified_and_written_to(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        first = await newest_token(database, mail_tokens, user)
-        await users.verify_email(first)
-        changed = await users.update(user.id, ProfileChange(None, "new@example.com"), caller_for(user.id))
-        assert (changed.email, changed.email_verified) == ("new@example.com", False)
-        second = await newest_token(database, mail_tokens, user)
-        verified = await users.verify_email(second)
-        assert (verified.email, verified.email_verified) == ("new@example.com", True)
-
-    async def test_same_address_stays_verified_and_is_not_written_to(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        await users.verify_email(await newest_token(database, mail_tokens, user))
-        before = await database.pool.fetch("SELECT * FROM outbox ORDER BY id")
-        changed = await users.update(user.id, ProfileChange("Alice", user.email), caller_for(user.id))
-        assert changed.email_verified
-        assert await database.pool.fetch("SELECT * FROM outbox ORDER BY id") == before
-
-    async def test_link_to_the_old_address_ends(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        old = await newest_token(database, mail_tokens, user)
-        await users.update(user.id, ProfileChange(None, "new@example.com"), caller_for(user.id))
-        with pytest.raises(TokenInvalid):
-            await users.verify_email(old)
-        assert not (await users.get(user.id, caller_for(user.id))).email_verified
+        before = await everything(database.pool)
+        changed = await users.update(user.id, "Alice Liddell", caller_for(user.id))
+        assert replace(changed, full_name=user.full_name, update_time=user.update_time) == user
+        after = await everything(database.pool)
+        assert {table: rows for table, rows in after.items() if table != "users"} == {
+            table: rows for table, rows in before.items() if table != "users"
+        }
 
     async def test_somebody_else_is_refused_also_for_admins(self, users: Users, database: MigratedDatabase) -> None:
         user = await users.create(new_user())
         before = await everything(database.pool)
         for caller in (caller_for(NOBODY), caller_for(NOBODY, Role.ADMIN, Role.BANKER)):
             with pytest.raises(NotFound):
-                await users.update(user.id, ProfileChange("Mallory", None), caller)
+                await users.update(user.id, "Mallory", caller)
         assert await everything(database.pool) == before
 
 
@@ -226,14 +198,39 @@ class TestStanding:
         assert event is not None
         assert (event["subject_id"], json.loads(event["data"])) == (user.id, {"roles": changed.roles})
 
+    async def test_change_of_roles_is_recorded_with_who_made_it(self, users: Users, database: MigratedDatabase) -> None:
+        user, admin = await users.create(new_user()), caller_for(uuid4(), Role.ADMIN, session_id=uuid4())
+        await users.set_roles(user.id, frozenset({Role.DEPOSITOR, Role.BANKER}), admin)
+        [event] = await audit(database, "ROLES_CHANGED")
+        assert (event["user_id"], event["actor_user_id"], event["session_id"]) == (
+            user.id,
+            admin.user_id,
+            admin.session_id,
+        )
+        assert json.loads(event["details"]) == {"roles": "DEPOSITOR,BANKER"}
+
+    async def test_sessions_of_a_disabled_user_do_not_come_back(self, users: Users, database: MigratedDatabase) -> None:
+        user, other, admin = await users.create(new_user()), await users.create(new_user("bob")), caller_for(NOBODY)
+        await session_of(database, user)
+        kept = await session_of(database, other)
+        await users.disable(user.id, admin)
+        await users.enable(user.id, admin)
+        assert await live_sessions(database, user) == set()
+        assert await live_sessions(database, other) == {kept.session_id}
+
     async def test_disabling_and_enabling_are_recorded_once(self, users: Users, database: MigratedDatabase) -> None:
         user, admin = await users.create(new_user()), caller_for(NOBODY, Role.ADMIN)
         for _ in range(2):
             assert (await users.disable(user.id, admin)).disabled
         for _ in range(2):
-            assert not (await users.enable(user.id)).disabled
+            assert not (await users.enable(user.id, admin)).disabled
         types = await database.pool.fetch("SELECT type FROM events ORDER BY id")
         assert [row["type"] for row in types] == ["user.created", "user.disabled", "user.enabled"]
+        recorded = await audit(database, "USER_DISABLED", "USER_ENABLED")
+        assert [(row["type"], row["user_id"], row["actor_user_id"]) for row in recorded] == [
+            ("USER_DISABLED", user.id, NOBODY),
+            ("USER_ENABLED", user.id, NOBODY),
+        ]
 
     async def test_same_roles_again_change_nothing(self, users: Users, database: MigratedDatabase) -> None:
         user = await users.create(new_user())
@@ -259,7 +256,7 @@ class TestStanding:
         with pytest.raises(NotFound):
             await users.disable(uuid4(), admin)
         with pytest.raises(NotFound):
-            await users.enable(uuid4())
+            await users.enable(uuid4(), admin)
 
     @pytest.mark.parametrize("change", ["disable", "enable", "roles"])
     async def test_change_waits_for_a_debit_that_is_under_way(
@@ -276,7 +273,7 @@ class TestStanding:
                 if change == "roles"
                 else users.disable(user.id, admin)
                 if change == "disable"
-                else users.enable(user.id)
+                else users.enable(user.id, admin)
             )
             done, _ = await asyncio.wait([changing], timeout=0.3)
             assert not done
@@ -296,148 +293,3 @@ class TestStanding:
             done, _ = await asyncio.wait([disabling, opening], timeout=0.3)
             assert not done
         await asyncio.gather(disabling, opening)
-
-
-class TestVerifyEmail:
-    async def test_mailed_token_verifies_once(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        token = await newest_token(database, mail_tokens, user)
-        verified = await users.verify_email(token)
-        assert (verified.id, verified.email_verified) == (user.id, True)
-        before = await everything(database.pool)
-        with pytest.raises(TokenInvalid):
-            await users.verify_email(token)
-        assert await everything(database.pool) == before
-
-    async def test_twenty_at_once_verify_once(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        token = await newest_token(database, mail_tokens, await users.create(new_user()))
-        outcomes = await asyncio.gather(*(users.verify_email(token) for _ in range(20)), return_exceptions=True)
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == [*["TokenInvalid"] * 19, "User"]
-
-    async def test_wrong_token_is_refused_with_one_text(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        alice, bob = await users.create(new_user()), await users.create(new_user("bob"))
-        token = await newest_token(database, mail_tokens, alice)
-        row_id = await database.pool.fetchval("SELECT id FROM mail_tokens WHERE user_id = $1", alice.id)
-        before = await everything(database.pool)
-        for wrong in (
-            "",
-            "x",
-            "\0",
-            token[:-1],
-            token + "A",
-            token.swapcase(),
-            token[:30] + ("A" if token[30] != "A" else "B") + token[31:],
-            mail_tokens.make(VERIFY_EMAIL, row_id, bob.id),
-            mail_tokens.make("RESET_PASSWORD", row_id, alice.id),
-            MailTokens(bytes(32)).make(VERIFY_EMAIL, row_id, alice.id),
-            "x" * 60_000,
-        ):
-            with pytest.raises(TokenInvalid) as refused:
-                await users.verify_email(wrong)
-            assert str(refused.value) == str(TokenInvalid())
-        assert await everything(database.pool) == before
-
-    async def test_user_is_locked_before_the_token(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        token = await newest_token(database, mail_tokens, user)
-        async with database.pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user.id)
-            verifying = asyncio.create_task(users.verify_email(token))
-            done, _ = await asyncio.wait([verifying], timeout=0.3)
-            assert not done
-            await connection.execute("SELECT FROM mail_tokens WHERE user_id = $1 FOR UPDATE NOWAIT", user.id)
-        assert (await verifying).email_verified
-
-    async def test_expired_token_is_refused(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        token = await newest_token(database, mail_tokens, user)
-        await age_mail_tokens(database, 24 * 3600 + 1)
-        before = await everything(database.pool)
-        with pytest.raises(TokenInvalid):
-            await users.verify_email(token)
-        assert await everything(database.pool) == before
-
-    async def test_address_proven_by_another_user_is_refused(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        alice = await users.create(new_user())
-        mallory = await users.create(new_user("mallory", "ALICE@example.com"))
-        await users.verify_email(await newest_token(database, mail_tokens, alice))
-        before = await everything(database.pool)
-        with pytest.raises(TokenInvalid):
-            await users.verify_email(await newest_token(database, mail_tokens, mallory))
-        assert await everything(database.pool) == before
-
-    async def test_one_address_proven_by_two_at_once_goes_to_one(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        both = [await users.create(new_user(name, "shared@example.com")) for name in ("alice", "bob")]
-        tokens = [await newest_token(database, mail_tokens, user) for user in both]
-        outcomes = await asyncio.gather(*map(users.verify_email, tokens), return_exceptions=True)
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["TokenInvalid", "User"]
-
-
-class TestResendVerificationMail:
-    async def test_newer_link_supersedes_the_older(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        user = await users.create(new_user())
-        older = await newest_token(database, mail_tokens, user)
-        await age_mail_tokens(database, 61)
-        await users.resend_verification_mail("Alice@Example.com")
-        newer = await newest_token(database, mail_tokens, user)
-        assert newer != older
-        with pytest.raises(TokenInvalid):
-            await users.verify_email(older)
-        assert (await users.verify_email(newer)).email_verified
-
-    async def test_mail_goes_to_the_address_as_it_was_given_at_sign_up(
-        self, users: Users, database: MigratedDatabase
-    ) -> None:
-        await users.create(new_user())
-        await age_mail_tokens(database, 61)
-        await users.resend_verification_mail("ALICE@example.com")
-        addresses = await database.pool.fetch("SELECT DISTINCT email FROM mail_tokens")
-        assert [row["email"] for row in addresses] == ["alice@example.com"]
-
-    async def test_at_most_one_mail_a_minute(self, users: Users, database: MigratedDatabase) -> None:
-        await users.create(new_user())
-        before = await everything(database.pool)
-        await asyncio.gather(*(users.resend_verification_mail("alice@example.com") for _ in range(20)))
-        assert await everything(database.pool) == before
-        await age_mail_tokens(database, 61)
-        await asyncio.gather(*(users.resend_verification_mail("alice@example.com") for _ in range(20)))
-        assert await database.pool.fetchval("SELECT count(*) FROM mail_tokens") == 2
-        assert await database.pool.fetchval("SELECT count(*) FROM outbox") == 3
-
-    async def test_unknown_verified_and_disabled_are_not_written_to(
-        self, users: Users, database: MigratedDatabase, mail_tokens: MailTokens
-    ) -> None:
-        verified, disabled = await users.create(new_user()), await users.create(new_user("bob"))
-        await users.verify_email(await newest_token(database, mail_tokens, verified))
-        await users.disable(disabled.id, caller_for(NOBODY, Role.ADMIN))
-        await age_mail_tokens(database, 61)
-        before = await everything(database.pool)
-        for email in ("nobody@example.com", verified.email, disabled.email):
-            await users.resend_verification_mail(email)
-        assert await everything(database.pool) == before
-
-    async def test_every_unverified_user_of_the_address_is_written_to(
-        self, users: Users, database: MigratedDatabase
-    ) -> None:
-        both = [await users.create(new_user(name, "shared@example.com")) for name in ("alice", "bob")]
-        await age_mail_tokens(database, 61)
-        await users.resend_verification_mail("shared@example.com")
-        for user in both:
-            count = await database.pool.fetchval("SELECT count(*) FROM mail_tokens WHERE user_id = $1", user.id)
-            assert count == 2

@@ -1,0 +1,34 @@
+"""Processes whose clock is wrong: Debian's libfaketime, which .ci/run installs."""
+
+from pathlib import Path
+
+
+class WrongClock:
+    """A clock that can be set while processes look at it.
+
+    Args:
+        file: Where it is kept.
+        offset: How far it is from the true time, like `+5m` or `-1h`.
+    """
+
+    def __init__(self, file: Path, offset: str) -> None:
+        self._file = file
+        self.set(offset)
+
+    def set(self, offset: str) -> None:
+        unfinished = self._file.with_suffix(".new")
+        unfinished.write_text(f"{offset}\n")
+        unfinished.replace(self._file)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process that goes by this clock; intervals it measures as they are."""
+        libraries = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        assert libraries, "the clock tests need Debian's libfaketime"
+        return {
+            "LD_PRELOAD": str(libraries[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
