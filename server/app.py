@@ -202,8 +202,7 @@ def _build(
     ttls = {"idle_ttl_s": settings.session_idle_ttl_s, "ttl_s": settings.session_ttl_s}
     sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"
-    quota = _quota(settings.calls_per_second)
-    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, quota)
+    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, _quota(settings.calls_per_second))
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     links = Links(MailTokens(keys.mail_token_key))
     user_service_pb2_grpc.add_UserServiceServicer_to_server(
