@@ -79,9 +79,9 @@ WHERE
 -- name: DeleteOldSignInThrottles :execrows
 DELETE FROM sign_in_throttles
 WHERE
-    username = ANY(
+    name_digest = ANY(
         ARRAY(
-            SELECT old.username FROM sign_in_throttles AS old
+            SELECT old.name_digest FROM sign_in_throttles AS old
             WHERE old.last_failure_time < clock_timestamp() - make_interval(secs => @age_s::float8)
             ORDER BY old.last_failure_time
             LIMIT @count_max

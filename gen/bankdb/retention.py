@@ -117,9 +117,9 @@ async def delete_done_outbox_jobs(conn: Connection, *, age_s: float, count_max: 
 DELETE_OLD_SIGN_IN_THROTTLES: Final = """-- name: DeleteOldSignInThrottles :execrows
 DELETE FROM sign_in_throttles
 WHERE
-    username = ANY(
+    name_digest = ANY(
         ARRAY(
-            SELECT old.username FROM sign_in_throttles AS old
+            SELECT old.name_digest FROM sign_in_throttles AS old
             WHERE old.last_failure_time < clock_timestamp() - make_interval(secs => $1::float8)
             ORDER BY old.last_failure_time
             LIMIT $2
