@@ -64,7 +64,7 @@ SWEEP_BATCH = 100
 
 ORDER_SWEEP_POLL_S = 2.0
 ORDER_SWEEP_BATCH = 100
-"""Overdue orders that are ended in one round."""
+"""Overdue orders that are looked up at once."""
 
 SCHEDULE_POLL_S = 0.5
 SCHEDULE_BATCH = 100

@@ -46,7 +46,7 @@ CREATE TABLE orders (
 );
 CREATE INDEX orders_buyer_user_id_idx ON orders (buyer_user_id, id);
 CREATE INDEX orders_merchant_user_id_idx ON orders (merchant_user_id, id);
-CREATE INDEX orders_unshipped_idx ON orders (expire_time) WHERE fulfillment_state = 'RESERVED';
+CREATE INDEX orders_unshipped_idx ON orders (expire_time, id) WHERE fulfillment_state = 'RESERVED';
 -- Whether an account may be closed.
 CREATE INDEX orders_open_payment_idx ON orders (payment_account_id) WHERE state = 'PLACED';
 CREATE INDEX orders_open_settlement_idx ON orders (settlement_account_id) WHERE state = 'PLACED';

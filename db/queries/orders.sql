@@ -65,10 +65,13 @@ WHERE id = @id AND fulfillment_state = 'RESERVED' AND expire_time <= clock_times
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: ListOverdueOrders :many
--- Orders that the sweep has to look at, the longest overdue first.
-SELECT id FROM orders
-WHERE fulfillment_state = 'RESERVED' AND expire_time <= clock_timestamp()
-ORDER BY expire_time
+-- Orders that the sweep has to look at, the longest overdue first, after the one looked at last.
+SELECT id, expire_time FROM orders
+WHERE
+    fulfillment_state = 'RESERVED'
+    AND expire_time <= clock_timestamp()
+    AND (expire_time, id) > (@after_time::timestamptz, @after_id::uuid)
+ORDER BY expire_time, id
 LIMIT @most;
 
 -- name: UpdateOrderStates :exec

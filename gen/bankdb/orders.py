@@ -18,6 +18,13 @@ class GetActorRow(NamedTuple):
     roles: list[str]
 
 
+class ListOverdueOrdersRow(NamedTuple):
+    """A row of ListOverdueOrders."""
+
+    id: UUID
+    expire_time: datetime
+
+
 class GetOrderRow(NamedTuple):
     """A row of GetOrder."""
 
@@ -179,16 +186,19 @@ async def lock_overdue_order(conn: Connection, *, id: UUID) -> Order | None:
 
 
 LIST_OVERDUE_ORDERS: Final = """-- name: ListOverdueOrders :many
-SELECT id FROM orders
-WHERE fulfillment_state = 'RESERVED' AND expire_time <= clock_timestamp()
-ORDER BY expire_time
-LIMIT $1
+SELECT id, expire_time FROM orders
+WHERE
+    fulfillment_state = 'RESERVED'
+    AND expire_time <= clock_timestamp()
+    AND (expire_time, id) > ($1::timestamptz, $2::uuid)
+ORDER BY expire_time, id
+LIMIT $3
 """
 
 
-async def list_overdue_orders(conn: Connection, *, most: int) -> list[UUID]:
-    """Orders that the sweep has to look at, the longest overdue first."""
-    return [record[0] for record in await conn.fetch(LIST_OVERDUE_ORDERS, most)]
+async def list_overdue_orders(conn: Connection, *, after_time: datetime, after_id: UUID, most: int) -> list[ListOverdueOrdersRow]:
+    """Orders that the sweep has to look at, the longest overdue first, after the one looked at last."""
+    return [ListOverdueOrdersRow._make(record) for record in await conn.fetch(LIST_OVERDUE_ORDERS, after_time, after_id, most)]
 
 
 UPDATE_ORDER_STATES: Final = """-- name: UpdateOrderStates :exec

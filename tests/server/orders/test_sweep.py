@@ -51,6 +51,19 @@ class TestOrderSweep:
         assert await OrderSweep(bank.database).sweep() == 1
         assert (await shop.states(blocked))[0] == "EXPIRED"
 
+    async def test_order_that_cannot_be_ended_hinders_no_other(self, bank: Bank, shop: Shop) -> None:
+        broken_kite, kite = await shop.product(), await shop.product()
+        broken = await shop.order({broken_kite: 1})
+        others = [await shop.order({kite: 1}) for _ in range(2)]
+        for order_id in (broken, *others):
+            await shop.overdue(order_id)
+        await bank.as_owner("UPDATE products SET reserved = 0 WHERE id = $1", broken_kite)
+        assert await OrderSweep(bank.database).sweep() == 2
+        assert (await shop.states(broken))[0] == "PLACED"
+        await bank.as_owner("UPDATE products SET reserved = 1 WHERE id = $1", broken_kite)
+        assert await OrderSweep(bank.database).sweep() == 1
+        assert await bank.adds_up()
+
     async def test_pieces_can_be_ordered_again(self, shop: Shop) -> None:
         kite = await shop.product(2)
         await shop.overdue(await shop.order({kite: 2}))
