@@ -38,7 +38,7 @@ from server.audit.operations import AuditLog
 from server.clock import DatabaseClock
 from server.config import Settings
 from server.credentials import CredentialCheck
-from server.database import Database, open_pool
+from server.database import Database, close_all, open_pool
 from server.error_status import status_of
 from server.holds.operations import HoldReader
 from server.holds.rpc import HoldServicer
@@ -162,10 +162,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     passwords.close()
-    await whole_ledger.close()
-    await order_database.close()
-    await database.close()
-    await Database(ledger_pool).close()
+    await close_all(whole_ledger, order_database, database, Database(ledger_pool))
     _log.info("stopped")
 
 

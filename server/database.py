@@ -133,6 +133,11 @@ class Database:
             self._pool.terminate()
 
 
+async def close_all(*databases: Database) -> None:
+    """Close several at once, as each may have to wait for a server that does not answer."""
+    await asyncio.gather(*(database.close() for database in databases))
+
+
 def as_bank_error(error: Exception) -> BankError | None:
     """The expected failure that a driver error stands for; None if it is a defect of ours."""
     if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):

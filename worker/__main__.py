@@ -11,7 +11,7 @@ from prometheus_client import start_http_server
 
 from server import logs
 from server.config import Settings, SettingsRefusedError, read_settings
-from server.database import Database, open_pool
+from server.database import Database, close_all, open_pool
 from server.keys import KeysRefusedError, load
 from server.tokens import MailTokens
 from worker.chain import Chain
@@ -35,11 +35,9 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
         database = Database(await open_pool(url, size=DATABASE_CONNECTIONS, settings={"application_name": "worker"}))
-        stack.push_async_callback(database.close)
         sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS))
-        stack.push_async_callback(sequencing.close)
         sealing = Database(await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}))
-        stack.push_async_callback(sealing.close)
+        stack.push_async_callback(close_all, database, sequencing, sealing)
         redis = open_redis(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
 
