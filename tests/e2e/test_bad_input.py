@@ -170,7 +170,7 @@ class TestCreateTransfer:
         admin = bank.people["admin"].token
         assert (await bank.json.call("DisableUser", {"user_id": stranger.user_id}, admin)).code == "OK"
         answer = await bank.both("CreateTransfer", transfer_fields(account, scene.source), stranger.token)
-        assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "SESSION_REVOKED")
         credited = await bank.grpc.call("CreateTransfer", transfer_fields(scene.source, account), scene.alice.token)
         assert credited.code == "OK"
 

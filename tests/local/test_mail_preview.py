@@ -45,7 +45,7 @@ class TestMailPreview:
 
     async def test_make_target_runs_it(self) -> None:
         process = await asyncio.create_subprocess_exec(
-            "make", "--dry-run", "mail-preview", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            "make", "--no-print-directory", "--dry-run", "mail-preview", cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
         assert output.decode().splitlines()[-1].endswith("-m local.mail_preview")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -171,7 +170,7 @@ class TestUpdate:
         user = await users.create(new_user())
         before = await everything(database.pool)
         changed = await users.update(user.id, "Alice Liddell", caller_for(user.id))
-        assert replace(changed, full_name=user.full_name, update_time=user.update_time) == user
+        assert changed._replace(full_name=user.full_name, update_time=user.update_time) == user
         after = await everything(database.pool)
         assert {table: rows for table, rows in after.items() if table != "users"} == {
             table: rows for table, rows in before.items() if table != "users"
