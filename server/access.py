@@ -14,8 +14,8 @@ class Access:
     Attributes:
         public: No access token is needed.
         roles: The caller must have one of these; empty: any signed-in user.
-        checked_by_ledger: Session, user and roles are read by the ledger under its locks, in the
-            transaction that moves the money, and so not before it.
+        checked_by_ledger: Session, user and roles are read in the transaction that moves the
+            money, by the ledger under its locks, and so not before it.
         request_bytes_max: Largest request message.
         deadline_s: How long a call may take, whatever deadline the caller sets.
     """
@@ -32,6 +32,7 @@ SIGNED_IN = Access()
 MONEY = Access(checked_by_ledger=True)
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
 BANKER = Access(roles=frozenset({Role.BANKER}))
+MERCHANT = Access(roles=frozenset({Role.MERCHANT, Role.ADMIN}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
 
 ACCESS: dict[str, Access] = {
@@ -80,6 +81,19 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.HoldService/ListHolds": SIGNED_IN,
     "/bank.v1.HoldService/CaptureHold": MONEY,
     "/bank.v1.HoldService/VoidHold": MONEY,
+    "/bank.v1.ProductService/CreateProduct": MERCHANT,
+    "/bank.v1.ProductService/GetProduct": SIGNED_IN,
+    "/bank.v1.ProductService/ListProducts": SIGNED_IN,
+    "/bank.v1.ProductService/UpdateProduct": MERCHANT,
+    "/bank.v1.ProductService/ArchiveProduct": MERCHANT,
+    "/bank.v1.ProductService/AdjustInventory": MERCHANT,
+    "/bank.v1.OrderService/CreateOrder": MONEY,
+    "/bank.v1.OrderService/GetOrder": SIGNED_IN,
+    "/bank.v1.OrderService/ListOrders": SIGNED_IN,
+    "/bank.v1.OrderService/CancelOrder": MONEY,
+    "/bank.v1.OrderService/ShipOrder": MONEY,
+    "/bank.v1.OrderService/DeliverOrder": MONEY,
+    "/bank.v1.OrderService/RefundOrder": MONEY,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=900.0),
     "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,

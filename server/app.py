@@ -13,6 +13,10 @@ from bank.v1 import (
     hold_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    order_service_pb2,
+    order_service_pb2_grpc,
+    product_service_pb2,
+    product_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     transfer_service_pb2,
@@ -44,8 +48,13 @@ from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.rpc import LedgerServicer
 from server.ledger.verification import VERIFY_TIMEOUT_S
+from server.orders.operations import Orders
+from server.orders.rpc import OrderServicer
+from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE, OrderTransactions
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy, Passwords
+from server.products.operations import Products
+from server.products.rpc import ProductServicer
 from server.quotas import CallQuota
 from server.reference_data import ReferenceData
 from server.sessions.callers import CallerStates
@@ -71,6 +80,8 @@ SERVICES = [
         account_service_pb2,
         transfer_service_pb2,
         hold_service_pb2,
+        product_service_pb2,
+        order_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -125,11 +136,12 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     )
     ledger = CommitQueue(ledger_pool, settings.ledger_side_connections)
     batches = Batches(ledger_pool)
+    order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
     clock = DatabaseClock()
     server, health_servicer = _build(
-        settings, keys, clock, database, whole_ledger, ledger, batches, reference, passwords
+        settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords
     )
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
@@ -150,7 +162,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     passwords.close()
-    await close_all(whole_ledger, database, Database(ledger_pool))
+    await close_all(whole_ledger, order_database, database, Database(ledger_pool))
     _log.info("stopped")
 
 
@@ -170,6 +182,7 @@ def _build(
     clock: DatabaseClock,
     database: Database,
     whole_ledger: Database,
+    order_database: Database,
     ledger: CommitQueue,
     batches: Batches,
     reference: ReferenceData,
@@ -186,8 +199,7 @@ def _build(
     ttls = {"idle_ttl_s": settings.session_idle_ttl_s, "ttl_s": settings.session_ttl_s}
     sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"
-    quota = _quota(settings.calls_per_second)
-    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, quota)
+    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, _quota(settings.calls_per_second))
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     links = Links(MailTokens(keys.mail_token_key))
     user_service_pb2_grpc.add_UserServiceServicer_to_server(
@@ -219,10 +231,24 @@ def _build(
     hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
+    _add_shop(server, database, order_database, page_tokens, reference)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
     )
     return server, _add_standard_services(server, reflected=not settings.is_production)
+
+
+def _add_shop(
+    server: grpc.aio.Server,
+    database: Database,
+    order_database: Database,
+    page_tokens: PageTokens,
+    reference: ReferenceData,
+) -> None:
+    products = Products(database, page_tokens)
+    product_service_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(products, reference), server)
+    orders = Orders(database, OrderTransactions(order_database), page_tokens)
+    order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
 
 
 def _quota(calls_per_second: int) -> CallQuota | None:

@@ -29,6 +29,10 @@ BankError
 │   ├── AlreadyReversed           in ledger/errors.py
 │   ├── ReversalExceedsTransfer   in ledger/errors.py
 │   ├── ScheduleNotPending        in transfers/schedules/errors.py
+│   ├── WrongOrderState
+│   ├── PriceChanged              in orders/errors.py
+│   ├── OutOfStock                in products/errors.py
+│   ├── ProductArchived           in products/errors.py
 │   ├── EmailNotVerified
 │   └── TokenInvalid
 ├── StaleVersion              made from a version that has changed; read again first
@@ -300,12 +304,32 @@ class CurrencyMismatch(AccountRule):
 
 
 class AmountOverflow(AccountRule):
-    """The balance would leave the range that can be stored."""
+    """The balance, or what is to be paid at once, would leave the range that can be stored."""
 
     reason = "AMOUNT_OVERFLOW"
 
-    def __init__(self, account_id: UUID) -> None:
-        super().__init__(f"account {account_id} cannot hold a balance beyond 4·10^18 minor units", account_id)
+    def __init__(self, account_id: UUID, message: str = "") -> None:
+        super().__init__(
+            message or f"account {account_id} cannot hold a balance beyond 4·10^18 minor units", account_id
+        )
+
+
+class WrongOrderState(RuleBroken):
+    """What is asked does not fit the state of an order, or is the order's own to do.
+
+    Attributes:
+        states: Of the order, its payment and its fulfillment; empty where they do not matter.
+    """
+
+    reason = "ORDER_STATE"
+
+    def __init__(self, order_id: UUID | str, message: str, states: Sequence[str] = ()) -> None:
+        super().__init__(message, order_id)
+        self.states = tuple(states)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"order_id": self.subject, "states": ",".join(self.states)}
 
 
 class EmailNotVerified(RuleBroken):

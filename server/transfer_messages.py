@@ -34,6 +34,7 @@ def render_posted(posted: Posted) -> TransferMessage:
         metadata=json.loads(movement.metadata) if movement.metadata else None,
         reverses_transfer_id=str(movement.subject_id) if movement.kind is Kind.REVERSAL else "",
         hold_id=str(movement.subject_id) if movement.kind is Kind.CAPTURE else "",
+        order_id=str(movement.order_id or ""),
     )
     if not movement.validate_only:
         message.id = str(posted.transfer_id)
@@ -99,6 +100,7 @@ def render_stored(row: StoredTransfer, caller: Caller) -> TransferMessage:
         reverses_transfer_id=str(row.reverses_transfer_id or ""),
         reversed_amount_minor=row.reversed_amount_minor,
         hold_id=str(row.hold_id or ""),
+        order_id=str(row.order_id or ""),
     )
     if row.initiator_user_id == caller.user_id or caller.reads_everything:
         message.request_id = str(row.request_id)

@@ -19,6 +19,7 @@ from worker.holds import HoldSweep
 from worker.job_queue import JobQueue
 from worker.lanes import LANES, work_in
 from worker.mail_server import MailServer
+from worker.orders import OrderSweep
 from worker.outbox import Relay
 from worker.retention import Retention
 from worker.schedules import Schedules
@@ -50,6 +51,7 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
             group.create_task(keep_running("chain", Chain(sealing).run))
             group.create_task(keep_running("relay", relay.run))
             group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
+            group.create_task(keep_running("order_sweep", OrderSweep(database).run))
             group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("retention", Retention(database).run))
             group.create_task(keep_running("queue", queue.run))

@@ -9,6 +9,7 @@ OUTBOX_QUEUED = Counter("worker_outbox_queued", "Jobs handed from the outbox to 
 EVENTS_SEQUENCED = Counter("worker_events_sequenced", "Events that were given a position.")
 SEQUENCER_LAG = Gauge("worker_sequencer_lag_seconds", "Age of the oldest event when it was last given a position.")
 HOLDS_EXPIRED = Counter("worker_holds_expired", "Holds that the sweep let go because their time had run out.")
+ORDERS_EXPIRED = Counter("worker_orders_expired", "Orders that ended because they were not shipped in time.")
 SCHEDULES_EXECUTED = Counter(
     "worker_schedules_executed", "Scheduled transfers by their end: posted or failed.", ["end"]
 )

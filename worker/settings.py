@@ -62,6 +62,10 @@ SWEEP_POLL_S = 2.0
 SWEEP_BATCH = 100
 """Accounts whose overdue holds are expired in one round."""
 
+ORDER_SWEEP_POLL_S = 2.0
+ORDER_SWEEP_BATCH = 100
+"""Overdue orders that are looked up at once."""
+
 SCHEDULE_POLL_S = 0.5
 SCHEDULE_BATCH = 100
 """Scheduled transfers that are executed in one transaction."""

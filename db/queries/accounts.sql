@@ -135,6 +135,15 @@ SELECT 'scheduled transfer'::text AS obligation
 WHERE EXISTS (
     SELECT 1 FROM scheduled_transfers
     WHERE scheduled_transfers.source_account_id = @account_id AND scheduled_transfers.state = 'SCHEDULED'
+)
+UNION ALL
+SELECT 'order'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM orders
+    WHERE orders.payment_account_id = @account_id AND orders.state = 'PLACED'
+    UNION ALL
+    SELECT 1 FROM orders
+    WHERE orders.settlement_account_id = @account_id AND orders.state = 'PLACED'
 );
 
 -- name: GetBalanceAt :one

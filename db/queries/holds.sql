@@ -26,6 +26,7 @@ WITH placed AS (
         unnest(@request_ids::uuid []) AS request_id,
         unnest(@rpcs::text []) AS rpc,
         unnest(@fingerprints::bytea []) AS fingerprint,
+        unnest(@order_ids::uuid []) AS order_id,
         unnest(@expire_times::timestamptz []) AS expire_time,
         unnest(@create_times::timestamptz []) AS create_time
 ),
@@ -44,12 +45,12 @@ inserted_events AS (
 )
 
 INSERT INTO holds (
-    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, expire_time,
-    create_time, update_time
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, order_id,
+    expire_time, create_time, update_time
 )
 SELECT
-    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, expire_time,
-    create_time, create_time
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, order_id,
+    expire_time, create_time, create_time
 FROM placed;
 
 -- name: UpdateHolds :one

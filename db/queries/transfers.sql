@@ -25,7 +25,8 @@ WITH posting AS (
         unnest(@destination_user_ids::uuid []) AS destination_user_id,
         unnest(@create_times::timestamptz []) AS create_time,
         unnest(@hold_ids::uuid []) AS hold_id,
-        unnest(@reverses_transfer_ids::uuid []) AS reverses_transfer_id
+        unnest(@reverses_transfer_ids::uuid []) AS reverses_transfer_id,
+        unnest(@order_ids::uuid []) AS order_id
 ),
 
 inserted_requests AS (
@@ -38,12 +39,12 @@ inserted_transfers AS (
     INSERT INTO transfers (
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id, order_id
     )
     SELECT
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id, order_id
     FROM posting
 ),
 
@@ -87,7 +88,7 @@ SELECT count(*)::bigint AS account_count FROM updated_accounts;
 
 -- name: ListOriginals :many
 -- What of the transfers that shall be reversed never changes.
-SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code
+SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code, order_id
 FROM transfers
 WHERE id = ANY(@ids::uuid []);
 

@@ -167,6 +167,131 @@ WHERE
 ORDER BY 1
 LIMIT @most;
 
+-- name: ListWrongCaptureCounts :many
+-- Orders that are paid without exactly one capture, or captured without being paid.
+SELECT
+    coalesce(orders.id, captures.order_id)::text AS subject,
+    coalesce((orders.transfer_id IS NOT NULL)::integer, 0)::bigint AS expected,
+    coalesce(captures.capture_count, 0)::bigint AS actual
+FROM orders
+FULL JOIN (
+    SELECT order_id, count(*) AS capture_count
+    FROM transfers
+    WHERE order_id IS NOT NULL AND kind = 'CAPTURE'
+    GROUP BY order_id
+) AS captures ON orders.id = captures.order_id
+WHERE coalesce((orders.transfer_id IS NOT NULL)::integer, 0) <> coalesce(captures.capture_count, 0)
+ORDER BY 1
+LIMIT @most;
+
+-- name: ListWrongPayments :many
+-- Paid orders whose transfer is not the capture of their hold, for their total, to their merchant.
+SELECT
+    orders.id::text AS subject,
+    orders.total_minor AS expected,
+    coalesce(transfers.amount_minor, 0)::bigint AS actual
+FROM orders
+LEFT JOIN transfers
+    ON
+        orders.transfer_id = transfers.id
+        AND orders.id = transfers.order_id
+        AND orders.hold_id = transfers.hold_id
+        AND orders.payment_account_id = transfers.source_account_id
+        AND orders.settlement_account_id = transfers.destination_account_id
+WHERE orders.transfer_id IS NOT NULL AND orders.total_minor <> coalesce(transfers.amount_minor, 0)
+ORDER BY orders.id
+LIMIT @most;
+
+-- name: ListWrongRefunds :many
+-- Paid orders of which another part was paid back than their state says; expected is the least.
+SELECT
+    orders.id::text AS subject,
+    (
+        CASE orders.payment_state WHEN 'PAID' THEN 0 WHEN 'PARTIALLY_REFUNDED' THEN 1 ELSE orders.total_minor END
+    )::bigint AS expected,
+    coalesce(reversed_totals.amount_minor, 0)::bigint AS actual
+FROM orders
+LEFT JOIN reversed_totals ON orders.transfer_id = reversed_totals.transfer_id
+WHERE
+    orders.transfer_id IS NOT NULL
+    AND orders.payment_state <> CASE
+        WHEN coalesce(reversed_totals.amount_minor, 0) = 0 THEN 'PAID'
+        WHEN reversed_totals.amount_minor < orders.total_minor THEN 'PARTIALLY_REFUNDED'
+        ELSE 'REFUNDED'
+    END
+ORDER BY orders.id
+LIMIT @most;
+
+-- name: ListWrongOrderHolds :many
+-- Orders whose hold is not in the state that theirs asks for, and holds of no order. The hold of an
+-- order whose time has run out may be let go before the order is.
+SELECT
+    coalesce(orders.id, holds.order_id)::text AS subject,
+    coalesce(orders.total_minor, 0)::bigint AS expected,
+    coalesce(holds.amount_minor, 0)::bigint AS actual
+FROM orders
+FULL JOIN (
+    SELECT * FROM holds WHERE order_id IS NOT NULL
+) AS holds ON orders.hold_id = holds.id AND orders.id = holds.order_id
+WHERE
+    orders.id IS NULL
+    OR holds.id IS NULL
+    OR orders.total_minor <> holds.amount_minor
+    OR NOT CASE
+        WHEN orders.state = 'CANCELED' THEN holds.state = 'VOIDED'
+        WHEN orders.state = 'EXPIRED' THEN holds.state = 'EXPIRED'
+        WHEN orders.payment_state = 'HELD'
+            THEN
+                holds.state = 'PENDING'
+                OR (holds.state = 'EXPIRED' AND orders.expire_time <= clock_timestamp())
+        ELSE holds.state = 'CAPTURED'
+    END
+ORDER BY 1
+LIMIT @most;
+
+-- name: ListWrongReservations :many
+-- Products of which another number is reserved than their unshipped orders have.
+SELECT
+    products.id::text AS subject,
+    coalesce(open_items.quantity, 0)::bigint AS expected,
+    products.reserved AS actual
+FROM products
+LEFT JOIN (
+    SELECT order_items.product_id, sum(order_items.quantity) AS quantity
+    FROM order_items
+    INNER JOIN orders ON order_items.order_id = orders.id
+    WHERE orders.fulfillment_state = 'RESERVED'
+    GROUP BY order_items.product_id
+) AS open_items ON products.id = open_items.product_id
+WHERE products.reserved <> coalesce(open_items.quantity, 0)
+ORDER BY products.id
+LIMIT @most;
+
+-- name: ListWrongStocks :many
+-- Products whose stock is not the sum of their movements, each numbered.
+SELECT
+    products.id::text AS subject,
+    coalesce(moved.on_hand, 0)::bigint AS expected,
+    products.on_hand AS actual
+FROM products
+LEFT JOIN (
+    SELECT
+        product_id,
+        sum(on_hand_change) AS on_hand,
+        sum(reserved_change) AS reserved,
+        count(*) AS movement_count,
+        max(sequence) AS last_sequence
+    FROM inventory_movements
+    GROUP BY product_id
+) AS moved ON products.id = moved.product_id
+WHERE
+    products.on_hand <> coalesce(moved.on_hand, 0)
+    OR products.reserved <> coalesce(moved.reserved, 0)
+    OR products.movement_count <> coalesce(moved.movement_count, 0)
+    OR products.movement_count <> coalesce(moved.last_sequence, 0)
+ORDER BY products.id
+LIMIT @most;
+
 -- name: ListUnsealedTransfers :many
 -- Transfers that are in no block although no event waits to be sealed for them: nobody posted them.
 SELECT transfers.id FROM transfers

@@ -352,6 +352,15 @@ WHERE EXISTS (
     SELECT 1 FROM scheduled_transfers
     WHERE scheduled_transfers.source_account_id = $1 AND scheduled_transfers.state = 'SCHEDULED'
 )
+UNION ALL
+SELECT 'order'::text AS obligation
+WHERE EXISTS (
+    SELECT 1 FROM orders
+    WHERE orders.payment_account_id = $1 AND orders.state = 'PLACED'
+    UNION ALL
+    SELECT 1 FROM orders
+    WHERE orders.settlement_account_id = $1 AND orders.state = 'PLACED'
+)
 """
 
 

@@ -34,6 +34,7 @@ class GetHoldRow(NamedTuple):
     expire_time: datetime
     create_time: datetime
     update_time: datetime
+    order_id: UUID | None
     source_user_id: UUID | None
     destination_user_id: UUID | None
     overdue: bool
@@ -54,6 +55,7 @@ class ListAllHoldsRow(NamedTuple):
     expire_time: datetime
     create_time: datetime
     update_time: datetime
+    order_id: UUID | None
     overdue: bool
 
 
@@ -72,14 +74,15 @@ class ListHoldsOfAccountsRow(NamedTuple):
     expire_time: datetime
     create_time: datetime
     update_time: datetime
+    order_id: UUID | None
     overdue: bool
 
 
 LIST_HOLDS_FOR_POSTING: Final = """-- name: ListHoldsForPosting :many
-SELECT id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time FROM holds
+SELECT id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time, order_id FROM holds
 WHERE id = ANY($1::uuid [])
 UNION
-SELECT id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time FROM holds
+SELECT id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time, order_id FROM holds
 WHERE source_account_id = ANY($2::uuid []) AND state = 'PENDING' AND expire_time <= $3::timestamptz
 """
 
@@ -114,8 +117,9 @@ WITH placed AS (
         unnest($8::uuid []) AS request_id,
         unnest($9::text []) AS rpc,
         unnest($10::bytea []) AS fingerprint,
-        unnest($11::timestamptz []) AS expire_time,
-        unnest($12::timestamptz []) AS create_time
+        unnest($11::uuid []) AS order_id,
+        unnest($12::timestamptz []) AS expire_time,
+        unnest($13::timestamptz []) AS create_time
 ),
 
 inserted_requests AS (
@@ -132,19 +136,19 @@ inserted_events AS (
 )
 
 INSERT INTO holds (
-    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, expire_time,
-    create_time, update_time
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, order_id,
+    expire_time, create_time, update_time
 )
 SELECT
-    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, expire_time,
-    create_time, create_time
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, order_id,
+    expire_time, create_time, create_time
 FROM placed
 """
 
 
-async def insert_holds(conn: Connection, *, ids: Sequence[UUID | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], creator_user_ids: Sequence[UUID | None], counterparty_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], expire_times: Sequence[datetime | None], create_times: Sequence[datetime | None]) -> None:
+async def insert_holds(conn: Connection, *, ids: Sequence[UUID | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], creator_user_ids: Sequence[UUID | None], counterparty_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], order_ids: Sequence[UUID | None], expire_times: Sequence[datetime | None], create_times: Sequence[datetime | None]) -> None:
     """Place holds: requests in key order, holds, one event each."""
-    await conn.execute(INSERT_HOLDS, ids, source_account_ids, destination_account_ids, amounts_minor, currency_codes, creator_user_ids, counterparty_user_ids, request_ids, rpcs, fingerprints, expire_times, create_times)
+    await conn.execute(INSERT_HOLDS, ids, source_account_ids, destination_account_ids, amounts_minor, currency_codes, creator_user_ids, counterparty_user_ids, request_ids, rpcs, fingerprints, order_ids, expire_times, create_times)
 
 
 UPDATE_HOLDS: Final = """-- name: UpdateHolds :one
@@ -196,7 +200,7 @@ async def update_holds(conn: Connection, *, ids: Sequence[UUID | None], states: 
 
 GET_HOLD: Final = """-- name: GetHold :one
 SELECT
-    holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time,
+    holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time, holds.order_id,
     source.owner_user_id AS source_user_id,
     destination.owner_user_id AS destination_user_id,
     (holds.state = 'PENDING' AND holds.expire_time <= clock_timestamp())::boolean AS overdue
@@ -214,7 +218,7 @@ async def get_hold(conn: Connection, *, id: UUID) -> GetHoldRow | None:
 
 LIST_ALL_HOLDS: Final = """-- name: ListAllHolds :many
 SELECT
-    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time,
+    id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time, order_id,
     (state = 'PENDING' AND expire_time <= $1::timestamptz)::boolean AS overdue
 FROM holds
 WHERE
@@ -234,12 +238,12 @@ async def list_all_holds(conn: Connection, *, now: datetime, before_id: UUID, st
 
 
 LIST_HOLDS_OF_ACCOUNTS: Final = """-- name: ListHoldsOfAccounts :many
-SELECT page.id, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.creator_user_id, page.state, page.captured_amount_minor, page.capture_transfer_id, page.expire_time, page.create_time, page.update_time, page.overdue
+SELECT page.id, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.creator_user_id, page.state, page.captured_amount_minor, page.capture_transfer_id, page.expire_time, page.create_time, page.update_time, page.order_id, page.overdue
 FROM (SELECT unnest($1::uuid []) AS id) AS listed
 CROSS JOIN LATERAL (
     (
         SELECT
-            holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time,
+            holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time, holds.order_id,
             (holds.state = 'PENDING' AND holds.expire_time <= $2::timestamptz)::boolean AS overdue
         FROM holds
         WHERE
@@ -258,7 +262,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     (
         SELECT
-            holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time,
+            holds.id, holds.source_account_id, holds.destination_account_id, holds.amount_minor, holds.currency_code, holds.creator_user_id, holds.state, holds.captured_amount_minor, holds.capture_transfer_id, holds.expire_time, holds.create_time, holds.update_time, holds.order_id,
             (holds.state = 'PENDING' AND holds.expire_time <= $2::timestamptz)::boolean AS overdue
         FROM holds
         WHERE

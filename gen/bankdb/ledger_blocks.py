@@ -44,6 +44,7 @@ class ListTransfersToDigestRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     debit_transfer_id: UUID | None
     debit_amount_minor: int | None
     debit_balance_after_minor: int | None
@@ -108,7 +109,7 @@ async def list_posted_transfer_ids(conn: Connection, *, first_position: int, las
 
 LIST_TRANSFERS_TO_DIGEST: Final = """-- name: ListTransfersToDigest :many
 SELECT
-    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id,
+    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id,
     debit.transfer_id AS debit_transfer_id,
     debit.amount_minor AS debit_amount_minor,
     debit.balance_after_minor AS debit_balance_after_minor,

@@ -55,6 +55,7 @@ class Hold(NamedTuple):
     expire_time: datetime
     create_time: datetime
     update_time: datetime
+    order_id: UUID | None
 
 
 class LedgerBlock(NamedTuple):
@@ -69,6 +70,58 @@ class LedgerBlock(NamedTuple):
     previous_hash: bytes
     hash: bytes
     create_time: datetime
+
+
+class OrderItem(NamedTuple):
+    """A row of table order_items."""
+
+    order_id: UUID
+    product_id: UUID
+    line: int
+    product_name: str
+    quantity: int
+    unit_price_minor: int
+    restocked_quantity: int
+
+
+class Order(NamedTuple):
+    """A row of table orders."""
+
+    id: UUID
+    buyer_user_id: UUID
+    merchant_user_id: UUID
+    payment_account_id: UUID
+    settlement_account_id: UUID
+    total_minor: int
+    currency_code: str
+    state: str
+    payment_state: str
+    fulfillment_state: str
+    hold_id: UUID
+    transfer_id: UUID | None
+    expire_time: datetime
+    create_time: datetime
+    update_time: datetime
+
+
+class Product(NamedTuple):
+    """A row of table products."""
+
+    id: UUID
+    merchant_user_id: UUID
+    name: str
+    description: str
+    search_words: str
+    price_minor: int
+    currency_code: str
+    settlement_account_id: UUID
+    on_hand: int
+    reserved: int
+    movement_count: int
+    state: str
+    version: int
+    create_time: datetime
+    update_time: datetime
 
 
 class Request(NamedTuple):

@@ -18,6 +18,7 @@ class ListOriginalsRow(NamedTuple):
     destination_account_id: UUID
     amount_minor: int
     currency_code: str
+    order_id: UUID | None
 
 
 class GetTransferRow(NamedTuple):
@@ -39,6 +40,7 @@ class GetTransferRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
     source_user_id: UUID | None
     destination_user_id: UUID | None
@@ -63,6 +65,7 @@ class ListAllTransfersRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
 
 
@@ -85,6 +88,7 @@ class GetTransferByReferenceRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
 
 
@@ -107,6 +111,7 @@ class ListTransfersOfAccountsRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
     listed_account_id: UUID
     listed_sequence: int
@@ -131,6 +136,7 @@ class ListTransfersByIdsRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
 
 
@@ -153,6 +159,7 @@ class ListTransfersByLabelRow(NamedTuple):
     create_time: datetime
     hold_id: UUID | None
     reverses_transfer_id: UUID | None
+    order_id: UUID | None
     reversed_amount_minor: int
 
 
@@ -180,7 +187,8 @@ WITH posting AS (
         unnest($19::uuid []) AS destination_user_id,
         unnest($20::timestamptz []) AS create_time,
         unnest($21::uuid []) AS hold_id,
-        unnest($22::uuid []) AS reverses_transfer_id
+        unnest($22::uuid []) AS reverses_transfer_id,
+        unnest($23::uuid []) AS order_id
 ),
 
 inserted_requests AS (
@@ -193,12 +201,12 @@ inserted_transfers AS (
     INSERT INTO transfers (
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id, order_id
     )
     SELECT
         id, kind, source_account_id, destination_account_id, amount_minor, currency_code,
         initiator_user_id, request_id, description, reference, metadata,
-        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id
+        source_sequence, destination_sequence, create_time, hold_id, reverses_transfer_id, order_id
     FROM posting
 ),
 
@@ -228,11 +236,11 @@ updated_accounts AS (
         last_entry_time = changed.last_entry_time
     FROM (
         SELECT
-            unnest($23::uuid []) AS id,
-            unnest($24::bigint []) AS posted_minor,
-            unnest($25::bigint []) AS held_minor,
-            unnest($26::bigint []) AS entry_count,
-            unnest($27::timestamptz []) AS last_entry_time
+            unnest($24::uuid []) AS id,
+            unnest($25::bigint []) AS posted_minor,
+            unnest($26::bigint []) AS held_minor,
+            unnest($27::bigint []) AS entry_count,
+            unnest($28::timestamptz []) AS last_entry_time
     ) AS changed
     WHERE accounts.id = changed.id
     RETURNING 1
@@ -242,17 +250,17 @@ SELECT count(*)::bigint AS account_count FROM updated_accounts
 """
 
 
-async def insert_postings(conn: Connection, *, ids: Sequence[UUID | None], kinds: Sequence[str | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], initiator_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], descriptions: Sequence[str | None], refs: Sequence[str | None], metadatas: Sequence[str | None], source_sequences: Sequence[int | None], source_balances_minor: Sequence[int | None], source_user_ids: Sequence[UUID | None], destination_sequences: Sequence[int | None], destination_balances_minor: Sequence[int | None], destination_user_ids: Sequence[UUID | None], create_times: Sequence[datetime | None], hold_ids: Sequence[UUID | None], reverses_transfer_ids: Sequence[UUID | None], account_ids: Sequence[UUID | None], accounts_posted_minor: Sequence[int | None], accounts_held_minor: Sequence[int | None], accounts_entry_count: Sequence[int | None], accounts_last_entry_time: Sequence[datetime | None]) -> int | None:
+async def insert_postings(conn: Connection, *, ids: Sequence[UUID | None], kinds: Sequence[str | None], source_account_ids: Sequence[UUID | None], destination_account_ids: Sequence[UUID | None], amounts_minor: Sequence[int | None], currency_codes: Sequence[str | None], initiator_user_ids: Sequence[UUID | None], request_ids: Sequence[UUID | None], rpcs: Sequence[str | None], fingerprints: Sequence[bytes | None], descriptions: Sequence[str | None], refs: Sequence[str | None], metadatas: Sequence[str | None], source_sequences: Sequence[int | None], source_balances_minor: Sequence[int | None], source_user_ids: Sequence[UUID | None], destination_sequences: Sequence[int | None], destination_balances_minor: Sequence[int | None], destination_user_ids: Sequence[UUID | None], create_times: Sequence[datetime | None], hold_ids: Sequence[UUID | None], reverses_transfer_ids: Sequence[UUID | None], order_ids: Sequence[UUID | None], account_ids: Sequence[UUID | None], accounts_posted_minor: Sequence[int | None], accounts_held_minor: Sequence[int | None], accounts_entry_count: Sequence[int | None], accounts_last_entry_time: Sequence[datetime | None]) -> int | None:
     """Write a batch that the rules have passed: requests in key order, transfers, two entries each,
     one event each, and the new state of every account. A conflict fails the whole statement;
     returned is how many accounts were updated, to be compared with how many were meant.
     """
-    found: int | None = await conn.fetchval(INSERT_POSTINGS, ids, kinds, source_account_ids, destination_account_ids, amounts_minor, currency_codes, initiator_user_ids, request_ids, rpcs, fingerprints, descriptions, refs, metadatas, source_sequences, source_balances_minor, source_user_ids, destination_sequences, destination_balances_minor, destination_user_ids, create_times, hold_ids, reverses_transfer_ids, account_ids, accounts_posted_minor, accounts_held_minor, accounts_entry_count, accounts_last_entry_time)
+    found: int | None = await conn.fetchval(INSERT_POSTINGS, ids, kinds, source_account_ids, destination_account_ids, amounts_minor, currency_codes, initiator_user_ids, request_ids, rpcs, fingerprints, descriptions, refs, metadatas, source_sequences, source_balances_minor, source_user_ids, destination_sequences, destination_balances_minor, destination_user_ids, create_times, hold_ids, reverses_transfer_ids, order_ids, account_ids, accounts_posted_minor, accounts_held_minor, accounts_entry_count, accounts_last_entry_time)
     return found
 
 
 LIST_ORIGINALS: Final = """-- name: ListOriginals :many
-SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code
+SELECT id, kind, source_account_id, destination_account_id, amount_minor, currency_code, order_id
 FROM transfers
 WHERE id = ANY($1::uuid [])
 """
@@ -287,7 +295,7 @@ async def set_reversed_totals(conn: Connection, *, ids: Sequence[UUID | None], a
 
 GET_TRANSFER: Final = """-- name: GetTransfer :one
 SELECT
-    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id,
+    transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id,
     coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
     source.owner_user_id AS source_user_id,
     destination.owner_user_id AS destination_user_id
@@ -305,7 +313,7 @@ async def get_transfer(conn: Connection, *, id: UUID) -> GetTransferRow | None:
 
 
 LIST_ALL_TRANSFERS: Final = """-- name: ListAllTransfers :many
-SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
 FROM transfers
 LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE
@@ -323,7 +331,7 @@ async def list_all_transfers(conn: Connection, *, before_id: UUID, first_id: UUI
 
 
 GET_TRANSFER_BY_REFERENCE: Final = """-- name: GetTransferByReference :one
-SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
 FROM transfers
 LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE transfers.initiator_user_id = $1 AND transfers.reference = $2::text
@@ -336,11 +344,11 @@ async def get_transfer_by_reference(conn: Connection, *, initiator_user_id: UUID
 
 
 LIST_TRANSFERS_OF_ACCOUNTS: Final = """-- name: ListTransfersOfAccounts :many
-SELECT page.id, page.kind, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.initiator_user_id, page.request_id, page.description, page.reference, page.metadata, page.source_sequence, page.destination_sequence, page.create_time, page.hold_id, page.reverses_transfer_id, page.reversed_amount_minor, page.listed_account_id, page.listed_sequence
+SELECT page.id, page.kind, page.source_account_id, page.destination_account_id, page.amount_minor, page.currency_code, page.initiator_user_id, page.request_id, page.description, page.reference, page.metadata, page.source_sequence, page.destination_sequence, page.create_time, page.hold_id, page.reverses_transfer_id, page.order_id, page.reversed_amount_minor, page.listed_account_id, page.listed_sequence
 FROM (SELECT unnest($1::uuid []) AS id) AS listed
 CROSS JOIN LATERAL (
     SELECT
-        transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id,
+        transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id,
         coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor,
         entries.account_id AS listed_account_id,
         entries.sequence AS listed_sequence
@@ -371,7 +379,7 @@ async def list_transfers_of_accounts(conn: Connection, *, account_ids: Sequence[
 
 
 LIST_TRANSFERS_BY_IDS: Final = """-- name: ListTransfersByIds :many
-SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
 FROM transfers
 LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE transfers.id = ANY($1::uuid [])
@@ -383,7 +391,7 @@ async def list_transfers_by_ids(conn: Connection, *, ids: Sequence[UUID | None])
 
 
 LIST_TRANSFERS_BY_LABEL: Final = """-- name: ListTransfersByLabel :many
-SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
+SELECT transfers.id, transfers.kind, transfers.source_account_id, transfers.destination_account_id, transfers.amount_minor, transfers.currency_code, transfers.initiator_user_id, transfers.request_id, transfers.description, transfers.reference, transfers.metadata, transfers.source_sequence, transfers.destination_sequence, transfers.create_time, transfers.hold_id, transfers.reverses_transfer_id, transfers.order_id, coalesce(reversed_totals.amount_minor, 0)::bigint AS reversed_amount_minor
 FROM transfers
 LEFT JOIN reversed_totals ON transfers.id = reversed_totals.transfer_id
 WHERE

@@ -139,6 +139,7 @@ def render_hold(row: GetHoldRow | ListAllHoldsRow | ListHoldsOfAccountsRow) -> H
         state=f"HOLD_STATE_{state}",
         captured_amount_minor=row.captured_amount_minor,
         capture_transfer_id=str(row.capture_transfer_id or ""),
+        order_id=str(row.order_id or ""),
         expire_time=to_proto(row.expire_time),
         create_time=to_proto(row.create_time),
         update_time=to_proto(row.expire_time if row.overdue else row.update_time),

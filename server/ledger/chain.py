@@ -12,7 +12,7 @@ Digest of a transfer, over these one after the other:
 
     then, of what is optional, only what there is, after a byte that tells which:
     1 reference text · 2 metadata text: JSON, keys sorted, nothing between its tokens, not escaped
-    beyond what JSON asks for · 3 hold_id UUID · 4 reverses_transfer_id UUID
+    beyond what JSON asks for · 3 hold_id UUID · 4 reverses_transfer_id UUID · 5 order_id UUID
 
     then twice, for the entry that is found under the source's account and sequence and for that
     under the destination's: a byte 0, or if it is there a byte 128 and
@@ -49,7 +49,7 @@ _FIXED = Struct(">16s16s16s16s16sqqqq")
 _ENTRY = Struct(">B16sqqq")
 _BLOCK = Struct(">32sqqqi")
 _LENGTH = Struct(">i")
-_REFERENCE, _METADATA, _HOLD_ID, _REVERSES_TRANSFER_ID = (bytes([tag]) for tag in (1, 2, 3, 4))
+_REFERENCE, _METADATA, _HOLD_ID, _REVERSES_TRANSFER_ID, _ORDER_ID = (bytes([tag]) for tag in (1, 2, 3, 4, 5))
 _NO_ENTRY, _HAS_ENTRY = bytes([0]), 128
 
 
@@ -80,6 +80,8 @@ def digest_of(row: ListTransfersToDigestRow) -> bytes:
         parts += (_HOLD_ID, row.hold_id.bytes)
     if row.reverses_transfer_id is not None:
         parts += (_REVERSES_TRANSFER_ID, row.reverses_transfer_id.bytes)
+    if row.order_id is not None:
+        parts += (_ORDER_ID, row.order_id.bytes)
     parts += (
         _entry(row.debit_transfer_id, row.debit_amount_minor, row.debit_balance_after_minor, row.debit_create_time),
         _entry(row.credit_transfer_id, row.credit_amount_minor, row.credit_balance_after_minor, row.credit_create_time),

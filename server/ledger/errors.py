@@ -60,12 +60,13 @@ class TransferRule(RuleBroken):
 
 
 class NotReversible(TransferRule):
-    """A reversal is never reversed."""
+    """A reversal is never reversed, and what paid an order only by the order's refund."""
 
     reason = "NOT_REVERSIBLE"
 
-    def __init__(self, transfer_id: UUID) -> None:
-        super().__init__(f"transfer {transfer_id} is a reversal: make a new transfer instead", transfer_id)
+    def __init__(self, transfer_id: UUID, order_id: UUID | None = None) -> None:
+        why = f"paid order {order_id}: refund the order" if order_id else "is a reversal: make a new transfer"
+        super().__init__(f"transfer {transfer_id} {why} instead", transfer_id)
 
 
 class AlreadyReversed(TransferRule):

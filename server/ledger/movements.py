@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
 
+from server.caller import Role
 from server.errors import BankError
 
 UNRESOLVED = UUID(int=0)
@@ -42,6 +43,9 @@ class Movement(NamedTuple):
         validate_only: Check and compute, but write nothing.
         subject_id: The hold to capture or void, or the transfer to reverse.
         expire_time: When a new hold ends; None: after the default time.
+        order_id: The order that a hold, its capture or void, or a reversal belongs to, which then
+            decides who may settle it; None if none.
+        roles_any: The caller must have one of these, read under the locks; empty: whatever roles.
     """
 
     kind: Kind
@@ -60,6 +64,8 @@ class Movement(NamedTuple):
     validate_only: bool = False
     subject_id: UUID | None = None
     expire_time: datetime | None = None
+    order_id: UUID | None = None
+    roles_any: frozenset[Role] = frozenset()
 
 
 class Posted(NamedTuple):

@@ -133,6 +133,7 @@ def _decide_hold(movement: Movement, books: Books, context: Context, evaluation:
         state=PENDING,
         expire_time=movement.expire_time or context.now + HOLD_TIME_DEFAULT,
         create_time=context.now,
+        order_id=movement.order_id,
     )
     source.hold(hold.amount_minor)
     held = Held(movement, hold.id)

@@ -36,9 +36,7 @@ async def resolve(connection: Connection, movements: Sequence[Movement]) -> tupl
         for row in await transfer_queries.list_originals(connection, ids=original_ids):
             # The money goes back: the original's destination is debited.
             sides[row.id] = (row.destination_account_id, row.source_account_id, row.currency_code)
-            books.originals[row.id] = Original(
-                row.id, row.kind, row.source_account_id, row.destination_account_id, row.amount_minor, row.currency_code
-            )
+            books.originals[row.id] = Original(*row)
     if not sides:
         return list(movements), books
     return [_with_sides(movement, sides) for movement in movements], books
@@ -147,4 +145,5 @@ def _hold(row: HoldRow) -> Hold:
         row.create_time,
         row.captured_amount_minor,
         row.capture_transfer_id,
+        order_id=row.order_id,
     )

@@ -20,6 +20,7 @@ from server.errors import (
     NotFound,
     SessionRevoked,
     Unauthenticated,
+    WrongOrderState,
 )
 from server.ledger.errors import (
     AlreadyReversed,
@@ -46,6 +47,8 @@ def refusal_of_caller(movement: Movement, context: Context) -> BankError | None:
     if not context.email_verified:
         return EmailNotVerified(movement.user_id)
     if movement.kind in _AT_COUNTER and Role.BANKER not in context.roles:
+        return Forbidden()
+    if movement.roles_any and movement.roles_any.isdisjoint(context.roles):
         return Forbidden()
     return None
 
@@ -74,27 +77,47 @@ def refusal_at_counter(movement: Movement, source: Account | None, destination: 
 def refusal_of_hold_access(
     movement: Movement, hold: Hold | None, source: Account, destination: Account, context: Context
 ) -> BankError | None:
-    """For CAPTURE and VOID: the owner of the destination, and bankers; the source's owner only looks on."""
-    if hold is not None and destination.owner_user_id == movement.user_id:
+    """For CAPTURE and VOID: the owner of the destination, and bankers; the source's owner only looks on.
+
+    The hold of an order is settled by the order, which has decided who may.
+    """
+    if hold is not None and hold.order_id is not None and movement.order_id == hold.order_id:
         return None
+    if hold is not None and destination.owner_user_id == movement.user_id:
+        return _refusal_beside_order(hold)
     banker, payer = Role.BANKER in context.roles, source.owner_user_id == movement.user_id
     if hold is None or not (banker or payer or Role.ADMIN in context.roles):
         return NotFound("hold", str(movement.subject_id))
     if payer or not banker:
         return Forbidden("only the owner of the destination account and bankers who did not place it settle a hold")
-    return None
+    return _refusal_beside_order(hold)
+
+
+def _refusal_beside_order(hold: Hold) -> BankError | None:
+    if hold.order_id is None:
+        return None
+    return WrongOrderState(
+        hold.order_id, f"hold {hold.id} belongs to order {hold.order_id}: ship or cancel the order instead"
+    )
 
 
 def refusal_of_reversal_access(
     movement: Movement, original: Original | None, source: Account, destination: Account, context: Context
 ) -> BankError | None:
-    """For REVERSAL, whose source is the original's destination: who got the money gives it back."""
+    """For REVERSAL, whose source is the original's destination: who got the money gives it back.
+
+    What paid an order is reversed by the order, which has decided who may.
+    """
+    if original is not None and original.order_id is not None and movement.order_id == original.order_id:
+        return None
     banker = Role.BANKER in context.roles
     parties = (source.owner_user_id, destination.owner_user_id)
     if original is None or not (banker or movement.user_id in parties or Role.ADMIN in context.roles):
         return NotFound("transfer", str(movement.subject_id))
     if original.kind == Kind.REVERSAL:
         return NotReversible(original.id)
+    if original.order_id is not None:
+        return NotReversible(original.id, original.order_id)
     if original.kind in _AT_COUNTER:
         if not banker or movement.user_id in parties:
             return Forbidden("only a banker reverses what was paid in or out, and not on their own account")

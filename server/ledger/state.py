@@ -56,6 +56,7 @@ class Hold:
 
     Attributes:
         settle_time: When it left PENDING in this batch; None if it did not.
+        order_id: The order it pays; None if none.
     """
 
     id: UUID
@@ -69,6 +70,7 @@ class Hold:
     captured_amount_minor: int = 0
     capture_transfer_id: UUID | None = None
     settle_time: datetime | None = None
+    order_id: UUID | None = None
 
     def settle(self, state: str, time: datetime) -> None:
         """Leave PENDING."""
@@ -78,7 +80,11 @@ class Hold:
 
 @dataclass(slots=True)
 class Original:
-    """A transfer that shall be reversed, and how much of it was after the movements so far."""
+    """A transfer that shall be reversed, and how much of it was after the movements so far.
+
+    Attributes:
+        order_id: The order it paid; None if none.
+    """
 
     id: UUID
     kind: str
@@ -86,6 +92,7 @@ class Original:
     destination_id: UUID
     amount_minor: int
     currency_code: str
+    order_id: UUID | None = None
     reversed_minor: int = 0
     changed: bool = False
 

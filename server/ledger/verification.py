@@ -26,6 +26,8 @@ class Rule(StrEnum):
     CAPTURE = "CAPTURE"
     REVERSAL = "REVERSAL"
     CHAIN = "CHAIN"
+    PAYMENT = "PAYMENT"
+    STOCK = "STOCK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ _CHECKS = (
     (Rule.HELD, queries.list_wrong_held_amounts),
     (Rule.CAPTURE, queries.list_wrong_captures),
     (Rule.REVERSAL, queries.list_wrong_reversals),
+    (Rule.PAYMENT, queries.list_wrong_capture_counts),
+    (Rule.PAYMENT, queries.list_wrong_payments),
+    (Rule.PAYMENT, queries.list_wrong_refunds),
+    (Rule.PAYMENT, queries.list_wrong_order_holds),
+    (Rule.STOCK, queries.list_wrong_reservations),
+    (Rule.STOCK, queries.list_wrong_stocks),
 )
 
 

@@ -116,6 +116,7 @@ async def _insert_postings(connection: Connection, posted: Sequence[Posted], cha
         reverses_transfer_ids=[
             movement.subject_id if movement.kind is Kind.REVERSAL else None for movement in movements
         ],
+        order_ids=[movement.order_id for movement in movements],
         account_ids=[account.id for account in changed],
         accounts_posted_minor=[account.posted_minor for account in changed],
         accounts_held_minor=[account.held_minor for account in changed],
@@ -139,6 +140,7 @@ async def _insert_holds(connection: Connection, placed: Sequence[tuple[Movement,
         request_ids=[movement.request_id for movement, _ in placed],
         rpcs=[movement.rpc for movement, _ in placed],
         fingerprints=[movement.fingerprint for movement, _ in placed],
+        order_ids=[hold.order_id for _, hold in placed],
         expire_times=[hold.expire_time for _, hold in placed],
         create_times=[hold.create_time for _, hold in placed],
     )

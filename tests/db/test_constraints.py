@@ -14,6 +14,7 @@ from tests.db.migrations import superuser_url
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
 HOLD, CAPTURED, SCHEDULE, AUDIT_EVENT = UUID(int=15), UUID(int=16), UUID(int=17), UUID(int=18)
+PRODUCT, ORDER, HOLDS_MORE = UUID(int=21), UUID(int=22), UUID(int=23)
 LIMIT = 4 * 10**18
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -93,6 +94,55 @@ GOOD: dict[str, dict[str, Any]] = {
         "update_time": NOW,
     },
     "reversed_totals": {"transfer_id": TRANSFER, "amount_minor": 1},
+    "products": {
+        "id": PRODUCT,
+        "merchant_user_id": ALICE,
+        "name": "Red kite",
+        "description": "",
+        "search_words": "red kite",
+        "price_minor": 10**17,
+        "currency_code": "USD",
+        "settlement_account_id": SOURCE,
+        "on_hand": 10**12,
+        "reserved": 10**12,
+        "movement_count": 0,
+        "state": "ACTIVE",
+    },
+    "inventory_movements": {
+        "product_id": PRODUCT,
+        "sequence": 1,
+        "kind": "ADJUSTED",
+        "on_hand_change": 1,
+        "reserved_change": 0,
+        "on_hand_after": 1,
+        "reserved_after": 0,
+        "reason": "counted",
+    },
+    "orders": {
+        "id": ORDER,
+        "buyer_user_id": ALICE,
+        "merchant_user_id": ALICE,
+        "payment_account_id": SOURCE,
+        "settlement_account_id": DESTINATION,
+        "total_minor": 10**17,
+        "currency_code": "USD",
+        "state": "PLACED",
+        "payment_state": "HELD",
+        "fulfillment_state": "RESERVED",
+        "hold_id": HOLD,
+        "expire_time": NOW,
+        "create_time": NOW,
+        "update_time": NOW,
+    },
+    "order_items": {
+        "order_id": ORDER,
+        "product_id": PRODUCT,
+        "line": 1,
+        "product_name": "Red kite",
+        "quantity": 2,
+        "unit_price_minor": 1,
+        "restocked_quantity": 2,
+    },
     "scheduled_transfers": {
         "id": SCHEDULE,
         "creator_user_id": ALICE,
@@ -141,6 +191,9 @@ GOOD: dict[str, dict[str, Any]] = {
         "details": "{}",
     },
 }
+# An order that its own keys would let in beside the good one.
+NEXT_ORDER = {"id": ABSENT, "hold_id": HOLDS_MORE}
+PAID = {"payment_state": "PAID", "fulfillment_state": "SHIPPED", "transfer_id": TRANSFER}
 CAPTURE = {"state": "CAPTURED", "captured_amount_minor": 1, "capture_transfer_id": TRANSFER}
 # Table, what differs from the good row, and the constraint that must refuse it.
 BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
@@ -250,6 +303,56 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("reversed_totals", {}, "reversed_totals_pkey"),
     ("reversed_totals", {"transfer_id": ABSENT}, "reversed_totals_transfer_id_fkey"),
     ("reversed_totals", {"amount_minor": 0}, "reversed_totals_amount_minor_positive"),
+    ("products", {}, "products_pkey"),
+    ("products", {"id": ABSENT, "merchant_user_id": ABSENT}, "products_merchant_user_id_fkey"),
+    ("products", {"id": ABSENT, "currency_code": "XAU"}, "products_currency_code_fkey"),
+    ("products", {"id": ABSENT, "settlement_account_id": ABSENT}, "products_settlement_account_id_fkey"),
+    ("products", {"id": ABSENT, "name": ""}, "products_name_not_empty"),
+    *(("products", {"id": ABSENT, "price_minor": price}, "products_price_minor_range") for price in (0, 10**17 + 1)),
+    ("products", {"id": ABSENT, "on_hand": 10**12 + 1}, "products_on_hand_range"),
+    ("products", {"id": ABSENT, "reserved": -1}, "products_reserved_range"),
+    ("products", {"id": ABSENT, "on_hand": 1, "reserved": 2}, "products_reserved_range"),
+    ("products", {"id": ABSENT, "state": "LOST"}, "products_state_known"),
+    ("inventory_movements", {}, "inventory_movements_pkey"),
+    ("inventory_movements", {"product_id": ABSENT}, "inventory_movements_product_id_fkey"),
+    ("inventory_movements", {"sequence": 0}, "inventory_movements_sequence_positive"),
+    ("inventory_movements", {"sequence": 2, "kind": "LOST", "order_id": ORDER}, "inventory_movements_kind_known"),
+    ("inventory_movements", {"sequence": 2, "order_id": ORDER}, "inventory_movements_order_named"),
+    ("inventory_movements", {"sequence": 2, "kind": "SHIPPED"}, "inventory_movements_order_named"),
+    ("inventory_movements", {"sequence": 2, "on_hand_change": 0}, "inventory_movements_something_changed"),
+    ("holds", {"id": ABSENT, "order_id": ORDER}, "holds_order_id_key"),
+    (
+        "transfers",
+        {"id": ABSENT, "reference": None, "kind": "CAPTURE", "hold_id": ABSENT, "order_id": ORDER},
+        "transfers_order_id_key",
+    ),
+    ("orders", {**NEXT_ORDER, "id": ORDER}, "orders_pkey"),
+    ("orders", {"id": ABSENT}, "orders_hold_id_key"),
+    ("orders", {"id": ABSENT, "hold_id": ABSENT}, "orders_hold_id_fkey"),
+    ("orders", {**NEXT_ORDER, "payment_account_id": ABSENT}, "orders_payment_account_id_fkey"),
+    ("orders", {**NEXT_ORDER, "settlement_account_id": ABSENT}, "orders_settlement_account_id_fkey"),
+    ("orders", {**NEXT_ORDER, **PAID, "transfer_id": ABSENT}, "orders_transfer_id_fkey"),
+    ("orders", {**NEXT_ORDER, **PAID, "transfer_id": None}, "orders_paid_with_transfer"),
+    ("orders", {**NEXT_ORDER, "transfer_id": TRANSFER}, "orders_paid_with_transfer"),
+    *(("orders", {**NEXT_ORDER, "total_minor": total}, "orders_total_minor_range") for total in (0, 10**17 + 1)),
+    *(
+        ("orders", {**NEXT_ORDER, **change}, "orders_states_legal")
+        for change in (
+            {"state": "LOST"},
+            {"state": "CANCELED"},
+            {"payment_state": "RELEASED"},
+            {"fulfillment_state": "SHIPPED"},
+            {**PAID, "fulfillment_state": "RESERVED"},
+            {**PAID, "state": "COMPLETED"},
+            {**PAID, "state": "CANCELED"},
+        )
+    ),
+    ("order_items", {}, "order_items_pkey"),
+    ("order_items", {"order_id": ABSENT}, "order_items_order_id_fkey"),
+    ("order_items", {"product_id": ABSENT}, "order_items_product_id_fkey"),
+    ("order_items", {"quantity": 0, "restocked_quantity": 0}, "order_items_quantity_positive"),
+    ("order_items", {"unit_price_minor": 0}, "order_items_unit_price_minor_positive"),
+    *(("order_items", {"restocked_quantity": count}, "order_items_restocked_quantity_range") for count in (-1, 3)),
     ("scheduled_transfers", {}, "scheduled_transfers_pkey"),
     *(
         ("scheduled_transfers", {"id": ABSENT, column: ABSENT}, f"scheduled_transfers_{column}_fkey")
@@ -308,6 +411,10 @@ async def connection(clone_database: CloneDatabase, postgres: PostgresServer) ->
             if table == "transfers":
                 capture = {"id": CAPTURED, "reference": None, "kind": "CAPTURE", "hold_id": CAPTURED}
                 await insert(opened, table, {**row, **capture})
+                paid = {"id": uuid4(), "reference": None, "kind": "CAPTURE", "hold_id": uuid4(), "order_id": ORDER}
+                await insert(opened, table, {**row, **paid})
+            if table == "holds":
+                await insert(opened, table, {**row, "id": HOLDS_MORE, "order_id": ORDER})
         yield opened
         await opened.close()
 

@@ -119,6 +119,32 @@ SELECT
     1, 'USD', 'rent', now() + (n - {ROWS} + 100) * interval '1 s',
     CASE WHEN n % 100 = 0 THEN 'SCHEDULED' ELSE 'CANCELED' END, now(), now()
 FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO products (
+    id, merchant_user_id, name, description, search_words, price_minor, currency_code, settlement_account_id, on_hand,
+    reserved, state
+)
+SELECT
+    md5('q' || n)::uuid, md5('u' || n % 1000)::uuid, 'Kite ' || n, '', 'kite ' || n, 1, 'USD',
+    md5('a' || n % 1000)::uuid, 5, 1, CASE WHEN n % 10 = 0 THEN 'ARCHIVED' ELSE 'ACTIVE' END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO inventory_movements (
+    product_id, sequence, kind, on_hand_change, reserved_change, on_hand_after, reserved_after, reason
+)
+SELECT id, 1, 'ADJUSTED', 5, 0, 5, 0, '' FROM products;
+INSERT INTO orders (
+    id, buyer_user_id, merchant_user_id, payment_account_id, settlement_account_id, total_minor, currency_code, state,
+    payment_state, fulfillment_state, hold_id, expire_time, create_time, update_time
+)
+SELECT
+    md5('d' || n)::uuid, md5('u' || n % 1000)::uuid, md5('u' || n % 500)::uuid, md5('a' || n % 1000)::uuid,
+    md5('a' || n % 500)::uuid, 1, 'USD',
+    CASE WHEN n % 100 = 0 THEN 'PLACED' ELSE 'CANCELED' END,
+    CASE WHEN n % 100 = 0 THEN 'HELD' ELSE 'RELEASED' END,
+    CASE WHEN n % 100 = 0 THEN 'RESERVED' ELSE 'RELEASED' END,
+    md5('h' || n)::uuid, now() + (n - {ROWS} + 200) * interval '1 s', now(), now()
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO order_items (order_id, product_id, line, product_name, quantity, unit_price_minor)
+SELECT md5('d' || n)::uuid, md5('q' || n)::uuid, 1, 'Kite', 1, 1 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO ledger_blocks (
     number, first_position, last_position, entry_count, transfer_ids, digests, previous_hash, hash
 )

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import CloneDatabase, Database, PostgresServer
 from tests.db.migrations import run, superuser_url
 
-APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks", "audit_events")
+APPEND_ONLY = ("transfers", "entries", "requests", "ledger_blocks", "audit_events", "inventory_movements")
 TABLES = (
     *APPEND_ONLY,
     "accounts",
@@ -16,7 +16,10 @@ TABLES = (
     "events",
     "holds",
     "mail_tokens",
+    "order_items",
+    "orders",
     "outbox",
+    "products",
     "rate_limits",
     "refresh_tokens",
     "reversed_totals",
@@ -43,6 +46,21 @@ UPDATABLE = {
     "events": {"position"},
     "holds": {"state", "captured_amount_minor", "capture_transfer_id", "update_time"},
     "mail_tokens": {"use_time", "expire_time"},
+    "order_items": {"restocked_quantity"},
+    "orders": {"state", "payment_state", "fulfillment_state", "transfer_id", "update_time"},
+    "products": {
+        "name",
+        "description",
+        "search_words",
+        "price_minor",
+        "settlement_account_id",
+        "on_hand",
+        "reserved",
+        "movement_count",
+        "state",
+        "version",
+        "update_time",
+    },
     "outbox": {"enqueue_time", "done_time", "dead_time", "last_error"},
     "rate_limits": {"action", "subject", "full_time"},
     "refresh_tokens": {"use_time", "successor_ciphertext"},
@@ -102,6 +120,7 @@ class TestApplicationRole:
             "entries": "amount_minor",
             "requests": "result_id",
             "ledger_blocks": "hash",
+            "inventory_movements": "on_hand_change",
             "audit_events": "type",
         }
         column = columns[table]

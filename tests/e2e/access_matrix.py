@@ -95,6 +95,18 @@ class Cell:
     async def hold(self) -> str:
         return await self.made("CreateHold", "hold")
 
+    async def product(self) -> str:
+        """One of the owner's."""
+        return ABSENT if self.absent else await self.stage.product(await self.account(0))
+
+    async def order(self) -> str:
+        """One that the owner placed, with whoever the receiver is."""
+        return ABSENT if self.absent else await self.stage.order(self.owner, await self.receiver())
+
+    async def sale(self) -> str:
+        """One that was placed with the owner."""
+        return await self.stage.order(await self.stage.someone(), await self.account(0))
+
     async def schedule(self) -> str:
         return await self.made("CreateScheduledTransfer", "scheduled_transfer", execute_time=next_month())
 
@@ -166,12 +178,14 @@ def _enter_all() -> None:
     _enter_sessions(plain, alone)
     _enter_accounts(named, plain)
     _enter_transfers(named, plain, alone)
+    _enter_shop(named, plain, alone)
     for rpc in ("VerifyLedger", "GetTrialBalance", "ListCurrencies", "ListAuditEvents"):
         plain(rpc, lambda cell: {}, *alone)
     plain("ListAuditEvents of a user", lambda cell: {"user_id": cell.user})
 
 
 Named: TypeAlias = Callable[..., None]
+Thing: TypeAlias = Callable[[Cell], Awaitable[str]]
 
 
 def _enter_users(plain: Named, alone: tuple[Whose, ...]) -> None:
@@ -295,6 +309,57 @@ def _enter_transfers(named: Named, plain: Named, alone: tuple[Whose, ...]) -> No
         named(f"{rpc} of an account", "account_id", Cell.account)
 
 
+def _enter_shop(named: Named, plain: Named, alone: tuple[Whose, ...]) -> None:
+    @call("CreateProduct")
+    async def offer(cell: Cell) -> Fields:
+        fields = {"name": "Kite", "price_minor": 5, "currency_code": "USD", "request_id": str(uuid4())}
+        return {**fields, "settlement_account_id": await cell.account(0)}
+
+    plain("ListProducts", lambda cell: {}, *alone)
+    named("GetProduct", "product_id", Cell.product)
+    named("ArchiveProduct", "product_id", Cell.product)
+
+    @call("UpdateProduct")
+    async def change(cell: Cell) -> Fields:
+        return {"product": {"id": await cell.product(), "price_minor": "7"}, "update_mask": "price_minor"}
+
+    @call("AdjustInventory")
+    async def adjust(cell: Cell) -> Fields:
+        counted = {"request_id": str(uuid4()), "delta": 1, "reason": "counted"}
+        return {"product_id": await cell.product(), **counted}
+
+    @call("CreateOrder")
+    async def buy(cell: Cell) -> Fields:
+        # With another's money, from oneself: what a thief would try.
+        into = await cell.receiver() if cell.whose is Whose.OWN else await cell.stage.account(cell.caller, 0)
+        items = [{"product_id": await cell.stage.product(into), "quantity": 1}]
+        return {"payment_account_id": await cell.account(), "items": items, "request_id": str(uuid4())}
+
+    plain("ListOrders", lambda cell: {}, *alone)
+    named("GetOrder", "order_id", Cell.order)
+    named("CancelOrder", "order_id", Cell.order)
+
+    async def sold(cell: Cell) -> str:
+        return await cell.stage.shipped(await cell.sale())
+
+    async def bought(cell: Cell) -> str:
+        return ABSENT if cell.absent else await cell.stage.shipped(await cell.order())
+
+    def sellers(rpc: str, as_buyer: Thing, as_seller: Thing, make: Callable[[], Fields]) -> None:
+        async def by_buyer(cell: Cell) -> Fields:
+            return {"order_id": await as_buyer(cell), **make()}
+
+        async def by_seller(cell: Cell) -> Fields:
+            return {"order_id": await as_seller(cell), **make()}
+
+        call(rpc)(by_buyer)
+        call(f"{rpc} placed with", Whose.OWN, Whose.ANOTHERS)(by_seller)
+
+    sellers("ShipOrder", Cell.order, Cell.sale, dict)
+    sellers("DeliverOrder", bought, sold, dict)
+    sellers("RefundOrder", bought, sold, lambda: {"request_id": str(uuid4()), "full": True})
+
+
 _enter_all()
 Key: TypeAlias = tuple[str, str, str]
 """Call, whose, kind of caller."""
@@ -336,7 +401,8 @@ def write_table(answers: Mapping[Key, str]) -> None:
                 "",
                 *legend,
                 "",
-                "Own and another's: of transfers, holds and schedules, whose account pays.",
+                "Own and another's: of transfers, holds, schedules and orders, whose account pays; of an order placed",
+                "with somebody, who sells.",
                 "",
                 *lines,
                 "",

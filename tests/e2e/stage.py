@@ -98,6 +98,30 @@ class Stage:
             await self.done("DepositFunds", {**fields, "amount_minor": amount_minor}, self.banker)
         return account_id
 
+    async def product(self, settlement_account_id: str) -> str:
+        """Ten pieces, sold by the owner of the account, merchant or not."""
+        product_id = str(uuid7())
+        await self.bank.owner.execute(
+            "WITH offered AS (INSERT INTO products (id, merchant_user_id, name, description, search_words, price_minor,"
+            " currency_code, settlement_account_id, on_hand, movement_count)"
+            " SELECT $1, owner_user_id, 'Kite', '', 'kite', 5, 'USD', id, 10, 1 FROM accounts WHERE id = $2)"
+            " INSERT INTO inventory_movements (product_id, sequence, kind, on_hand_change, reserved_change,"
+            " on_hand_after, reserved_after, reason) VALUES ($1, 1, 'ADJUSTED', 10, 0, 10, 0, 'initial quantity')",
+            *(product_id, settlement_account_id),
+        )
+        return product_id
+
+    async def order(self, buyer: Someone, settlement_account_id: str) -> str:
+        """Of a new product that is paid to the account."""
+        items = [{"product_id": await self.product(settlement_account_id), "quantity": 1}]
+        fields = {"payment_account_id": await self.account(buyer), "items": items, "request_id": str(uuid4())}
+        return str((await self.done("CreateOrder", fields, buyer.token))["order"]["id"])
+
+    async def shipped(self, order_id: str) -> str:
+        """The same order, when it is paid."""
+        await self.done("ShipOrder", {"order_id": order_id}, self.bank.people["admin"].token)
+        return order_id
+
     async def done(self, rpc: str, fields: Mapping[str, Any], token: str) -> dict[str, Any]:
         """The reply to a call that must succeed."""
         answer = await self.bank.grpc.call(rpc, fields, token)

@@ -14,6 +14,7 @@ from server.config import Settings
 from server.keys import load
 from server.tokens import AccessTokens
 from tests.e2e.conftest import ABSENT, Bank, Scene, transfer_fields
+from tests.e2e.test_orders import place
 from tests.e2e.wire import METHODS, Answer, GrpcWire, Headers, as_protobuf_json
 
 PUBLIC = {
@@ -77,8 +78,11 @@ async def settled(bank: Bank) -> AsyncIterator[None]:
 def fields_about(rpc: str, thing_id: str) -> dict[str, Any]:
     """A request that names a thing, and is wrong in no other way that matters without a token."""
     names = {field.name for field in METHODS[rpc].input_type.fields}
-    ids = names & {"user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"}
-    holder = {"UpdateAccount": "account", "UpdateUser": "user"}.get(rpc)
+    ids = names & {
+        *("user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"),
+        *("product_id", "order_id"),
+    }
+    holder = {"UpdateAccount": "account", "UpdateUser": "user", "UpdateProduct": "product"}.get(rpc)
     return {holder: {"id": thing_id}} if holder else dict.fromkeys(sorted(ids), thing_id)
 
 
@@ -179,6 +183,9 @@ class TestAccessToken:
             ("DisableUser", {"user_id": scene.bob.user_id}),
             ("EnableUser", {"user_id": scene.bob.user_id}),
             ("VerifyLedger", {}),
+            ("CreateProduct", {}),
+            ("ArchiveProduct", {"product_id": ABSENT}),
+            ("AdjustInventory", {"product_id": ABSENT}),
             ("CreateAccount", {"currency_code": "USD", "request_id": ABSENT, "owner_user_id": scene.bob.user_id}),
             *(
                 (rpc, {"account_id": scene.bobs, "amount_minor": 1, "currency_code": "USD", "request_id": ABSENT})
@@ -194,6 +201,7 @@ class TestOtherPeoplesThings:
         moved = await bank.grpc.call(
             "CreateTransfer", transfer_fields(scene.bobs, await bank.account(scene.bob)), scene.bob.token
         )
+        order_id = str((await place(bank, scene.bob, scene.bobs))["id"])
         for rpc, name, hidden in (
             ("GetAccount", "account_id", scene.bobs),
             ("GetAccount", "account_id", scene.cash),
@@ -205,6 +213,7 @@ class TestOtherPeoplesThings:
             ("GetTransfer", "transfer_id", moved.reply["transfer"]["id"]),
             ("GetUser", "user_id", scene.bob.user_id),
             ("RevokeSession", "session_id", scene.bob.session_id),
+            *((rpc, "order_id", order_id) for rpc in ("GetOrder", "CancelOrder", "ShipOrder", "DeliverOrder")),
         ):
             seen, absent = [await bank.both(rpc, {name: value}, scene.alice.token) for value in (hidden, ABSENT)]
             assert (seen.code, seen.reason) == (NF, NF), rpc

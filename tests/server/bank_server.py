@@ -20,6 +20,7 @@ from server.config import Settings
 from server.database import Database, open_pool
 from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
+from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE
 from server.passwords import Passwords
 from server.tokens import AccessTokens
 from tests.conftest import Database as TestDatabase
@@ -57,11 +58,14 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         sign_ins_per_second=0,
     )
     pool = await open_pool(database.app_url, size=2, settings=LEDGER_SETTINGS)
+    orders = Database(await open_pool(database.app_url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     async with running_ledger(database.app_url) as ledger:
         bank = Bank(database.app_url, database, reads, ledger)
         await bank.reference.load(reads)
         clock = DatabaseClock()
-        server, _ = _build(settings, keys, clock, reads, reads, ledger, Batches(pool), bank.reference, passwords)
+        server, _ = _build(
+            settings, keys, clock, reads, reads, orders, ledger, Batches(pool), bank.reference, passwords
+        )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -70,6 +74,7 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         await server.stop(None)
     passwords.close()
     await pool.close()
+    await orders.close()
     await reads.close()
 
 

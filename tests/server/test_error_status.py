@@ -24,9 +24,12 @@ from server.accounts.errors import AccountNotEmpty, OverdraftInUse
 from server.error_status import CODES, code_of, plain_status, status_of
 from server.errors import BankError, FieldViolation
 from server.ledger import errors as ledger_errors
+from server.orders.errors import PriceChanged
+from server.products.errors import OutOfStock, ProductArchived, Shortage
 from server.transfers.schedules.errors import ScheduleNotPending
 
 ID = UUID("018f6b3e-5a1c-7c3d-9a57-0242ac120002")
+OTHER_ID = UUID("018f6b3e-5a1c-7c3d-9a57-0242ac120003")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 HELP_URL = "https://bank.example/docs/errors.html"
 DETAILS = (BadRequest, ErrorInfo, Help, PreconditionFailure, QuotaFailure, RequestInfo, ResourceInfo, RetryInfo)
@@ -71,6 +74,10 @@ CASES: tuple[tuple[BankError, str, str], ...] = (
     (AccountNotEmpty(ID, 7, ["hold"]), "FAILED_PRECONDITION", "ACCOUNT_NOT_EMPTY"),
     (OverdraftInUse(ID, 30), "FAILED_PRECONDITION", "OVERDRAFT_IN_USE"),
     (ScheduleNotPending(ID, "POSTED"), "FAILED_PRECONDITION", "SCHEDULE_NOT_PENDING"),
+    (errors.WrongOrderState(ID, "no", ("PLACED", "HELD", "RESERVED")), "FAILED_PRECONDITION", "ORDER_STATE"),
+    (PriceChanged(expected_total_minor=9, total_minor=10), "FAILED_PRECONDITION", "PRICE_CHANGED"),
+    (OutOfStock([Shortage(ID, 5, 3), Shortage(OTHER_ID, 2, 0)]), "FAILED_PRECONDITION", "OUT_OF_STOCK"),
+    (ProductArchived(ID), "FAILED_PRECONDITION", "PRODUCT_ARCHIVED"),
     (errors.StaleVersion(3), "ABORTED", "STALE_VERSION"),
     (errors.EmailNotVerified(ID), "FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED"),
     (errors.TokenInvalid(), "FAILED_PRECONDITION", "TOKEN_INVALID"),

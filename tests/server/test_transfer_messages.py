@@ -14,7 +14,7 @@ from server.ledger.movements import Kind, Movement, Posted
 from server.transfer_messages import render_entry, render_own_entries, render_posted, render_stored
 
 ALICE, BOB, BANKER, SESSION = (UUID(int=number) for number in range(1, 5))
-SOURCE, DESTINATION, TRANSFER, REQUEST = (UUID(int=number) for number in range(11, 15))
+SOURCE, DESTINATION, TRANSFER, REQUEST, ORDER = (UUID(int=number) for number in range(11, 16))
 NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, UTC)
 MOVEMENT = Movement(
     kind=Kind.TRANSFER,
@@ -60,6 +60,7 @@ ROW = GetTransferRow(
     create_time=NOW,
     hold_id=None,
     reverses_transfer_id=None,
+    order_id=None,
     reversed_amount_minor=0,
     source_user_id=ALICE,
     destination_user_id=BOB,
@@ -83,6 +84,11 @@ class TestRenderPosted:
 
     def test_posted_and_stored_transfer_look_the_same(self) -> None:
         assert render_posted(POSTED) == render_stored(ROW, Caller(ALICE, SESSION))
+
+    def test_order_is_named_to_both_sides(self) -> None:
+        posted = render_posted(POSTED._replace(movement=MOVEMENT._replace(order_id=ORDER)))
+        assert posted == pb.Transfer(**WHOLE, **INITIATORS_OWN, order_id=str(ORDER))
+        assert render_stored(ROW._replace(order_id=ORDER), Caller(BOB, SESSION)).order_id == str(ORDER)
 
     def test_what_was_only_validated_has_neither_id_nor_time(self) -> None:
         message = render_posted(POSTED._replace(movement=MOVEMENT._replace(validate_only=True)))

@@ -131,7 +131,7 @@ class TestFormat:
         # All optional fields at once, which no call of the service makes.
         await scene.unlock()
         await scene.bank.as_owner(
-            "UPDATE transfers SET reference = 'r', metadata = $2, hold_id = id WHERE id = $1",
+            "UPDATE transfers SET reference = 'r', metadata = $2, hold_id = id, order_id = id WHERE id = $1",
             scene.reversal,
             json.dumps({"bb": 'ü"\n', "a": "1"}),
         )
@@ -154,6 +154,8 @@ class TestFormat:
                 digested += b"\x03" + row["hold_id"].bytes
             if row["reverses_transfer_id"]:
                 digested += b"\x04" + row["reverses_transfer_id"].bytes
+            if row["order_id"]:
+                digested += b"\x05" + row["order_id"].bytes
             for side in ("source", "destination"):
                 entry = await scene.bank.pool.fetchrow(
                     "SELECT * FROM entries WHERE account_id = $1 AND sequence = $2",

@@ -101,6 +101,7 @@ BOUNDARIES = (
             "server.tokens",
             "server.ledger",
             "server.accounts.opening",
+            "server.orders.expiry",
         ),
     ),
     Boundary("client/*", ("server", "worker", "local", "tools", "bankdb", "asyncpg"), "a client has the contract only"),

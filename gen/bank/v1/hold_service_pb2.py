@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x61nk/v1/hold_service.proto\x12\x07\x62\x61nk.v1\x1a\x1e\x62\x61nk/v1/transfer_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x19\n\x11source_account_id\x18\x02 \x01(\t\x12\x1e\n\x16\x64\x65stination_account_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12!\n\x05state\x18\x06 \x01(\x0e\x32\x12.bank.v1.HoldState\x12\x1d\n\x15\x63\x61ptured_amount_minor\x18\x07 \x01(\x03\x12\x1b\n\x13\x63\x61pture_transfer_id\x18\x08 \x01(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x11\x43reateHoldRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x11source_account_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x16\x64\x65stination_account_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rcurrency_code\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x12\x43reateHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\'\n\x0eGetHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\".\n\x0fGetHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold\"p\n\x10ListHoldsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.bank.v1.HoldState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x11ListHoldsResponse\x12\x1c\n\x05holds\x18\x01 \x03(\x0b\x32\r.bank.v1.Hold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x12\x43\x61ptureHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x0c\n\x04\x66ull\x18\x04 \x01(\x08\"i\n\x13\x43\x61ptureHoldResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\x12\x1b\n\x04hold\x18\x02 \x01(\x0b\x32\r.bank.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"(\n\x0fVoidHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"/\n\x10VoidHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold*\x87\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12HOLD_STATE_PENDING\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x15\n\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x32\xf4\x03\n\x0bHoldService\x12[\n\nCreateHold\x12\x1a.bank.v1.CreateHoldRequest\x1a\x1b.bank.v1.CreateHoldResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/holds:\x01*\x12Y\n\x07GetHold\x12\x17.bank.v1.GetHoldRequest\x1a\x18.bank.v1.GetHoldResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/holds/{hold_id}\x12U\n\tListHolds\x12\x19.bank.v1.ListHoldsRequest\x1a\x1a.bank.v1.ListHoldsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/holds\x12p\n\x0b\x43\x61ptureHold\x12\x1b.bank.v1.CaptureHoldRequest\x1a\x1c.bank.v1.CaptureHoldResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:capture:\x01*\x12\x64\n\x08VoidHold\x12\x18.bank.v1.VoidHoldRequest\x1a\x19.bank.v1.VoidHoldResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/holds/{hold_id}:void:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x61nk/v1/hold_service.proto\x12\x07\x62\x61nk.v1\x1a\x1e\x62\x61nk/v1/transfer_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x02\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x19\n\x11source_account_id\x18\x02 \x01(\t\x12\x1e\n\x16\x64\x65stination_account_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12!\n\x05state\x18\x06 \x01(\x0e\x32\x12.bank.v1.HoldState\x12\x1d\n\x15\x63\x61ptured_amount_minor\x18\x07 \x01(\x03\x12\x1b\n\x13\x63\x61pture_transfer_id\x18\x08 \x01(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08order_id\x18\x0c \x01(\t\"\xde\x01\n\x11\x43reateHoldRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x11source_account_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x16\x64\x65stination_account_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rcurrency_code\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x12\x43reateHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\'\n\x0eGetHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\".\n\x0fGetHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold\"p\n\x10ListHoldsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.bank.v1.HoldState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x11ListHoldsResponse\x12\x1c\n\x05holds\x18\x01 \x03(\x0b\x32\r.bank.v1.Hold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x12\x43\x61ptureHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x12\x0c\n\x04\x66ull\x18\x04 \x01(\x08\"i\n\x13\x43\x61ptureHoldResponse\x12#\n\x08transfer\x18\x01 \x01(\x0b\x32\x11.bank.v1.Transfer\x12\x1b\n\x04hold\x18\x02 \x01(\x0b\x32\r.bank.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"(\n\x0fVoidHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"/\n\x10VoidHoldResponse\x12\x1b\n\x04hold\x18\x01 \x01(\x0b\x32\r.bank.v1.Hold*\x87\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12HOLD_STATE_PENDING\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x15\n\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x32\xf4\x03\n\x0bHoldService\x12[\n\nCreateHold\x12\x1a.bank.v1.CreateHoldRequest\x1a\x1b.bank.v1.CreateHoldResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/holds:\x01*\x12Y\n\x07GetHold\x12\x17.bank.v1.GetHoldRequest\x1a\x18.bank.v1.GetHoldResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/holds/{hold_id}\x12U\n\tListHolds\x12\x19.bank.v1.ListHoldsRequest\x1a\x1a.bank.v1.ListHoldsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/holds\x12p\n\x0b\x43\x61ptureHold\x12\x1b.bank.v1.CaptureHoldRequest\x1a\x1c.bank.v1.CaptureHoldResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:capture:\x01*\x12\x64\n\x08VoidHold\x12\x18.bank.v1.VoidHoldRequest\x1a\x19.bank.v1.VoidHoldResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/holds/{hold_id}:void:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,30 +63,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDSERVICE'].methods_by_name['CaptureHold']._serialized_options = b'\202\323\344\223\002 \"\033/v1/holds/{hold_id}:capture:\001*'
   _globals['_HOLDSERVICE'].methods_by_name['VoidHold']._loaded_options = None
   _globals['_HOLDSERVICE'].methods_by_name['VoidHold']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/holds/{hold_id}:void:\001*'
-  _globals['_HOLDSTATE']._serialized_start=1413
-  _globals['_HOLDSTATE']._serialized_end=1548
+  _globals['_HOLDSTATE']._serialized_start=1431
+  _globals['_HOLDSTATE']._serialized_end=1566
   _globals['_HOLD']._serialized_start=168
-  _globals['_HOLD']._serialized_end=532
-  _globals['_CREATEHOLDREQUEST']._serialized_start=535
-  _globals['_CREATEHOLDREQUEST']._serialized_end=757
-  _globals['_CREATEHOLDRESPONSE']._serialized_start=759
-  _globals['_CREATEHOLDRESPONSE']._serialized_end=826
-  _globals['_GETHOLDREQUEST']._serialized_start=828
-  _globals['_GETHOLDREQUEST']._serialized_end=867
-  _globals['_GETHOLDRESPONSE']._serialized_start=869
-  _globals['_GETHOLDRESPONSE']._serialized_end=915
-  _globals['_LISTHOLDSREQUEST']._serialized_start=917
-  _globals['_LISTHOLDSREQUEST']._serialized_end=1029
-  _globals['_LISTHOLDSRESPONSE']._serialized_start=1031
-  _globals['_LISTHOLDSRESPONSE']._serialized_end=1105
-  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1107
-  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1212
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=1214
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=1319
-  _globals['_VOIDHOLDREQUEST']._serialized_start=1321
-  _globals['_VOIDHOLDREQUEST']._serialized_end=1361
-  _globals['_VOIDHOLDRESPONSE']._serialized_start=1363
-  _globals['_VOIDHOLDRESPONSE']._serialized_end=1410
-  _globals['_HOLDSERVICE']._serialized_start=1551
-  _globals['_HOLDSERVICE']._serialized_end=2051
+  _globals['_HOLD']._serialized_end=550
+  _globals['_CREATEHOLDREQUEST']._serialized_start=553
+  _globals['_CREATEHOLDREQUEST']._serialized_end=775
+  _globals['_CREATEHOLDRESPONSE']._serialized_start=777
+  _globals['_CREATEHOLDRESPONSE']._serialized_end=844
+  _globals['_GETHOLDREQUEST']._serialized_start=846
+  _globals['_GETHOLDREQUEST']._serialized_end=885
+  _globals['_GETHOLDRESPONSE']._serialized_start=887
+  _globals['_GETHOLDRESPONSE']._serialized_end=933
+  _globals['_LISTHOLDSREQUEST']._serialized_start=935
+  _globals['_LISTHOLDSREQUEST']._serialized_end=1047
+  _globals['_LISTHOLDSRESPONSE']._serialized_start=1049
+  _globals['_LISTHOLDSRESPONSE']._serialized_end=1123
+  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1125
+  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1230
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=1232
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=1337
+  _globals['_VOIDHOLDREQUEST']._serialized_start=1339
+  _globals['_VOIDHOLDREQUEST']._serialized_end=1379
+  _globals['_VOIDHOLDRESPONSE']._serialized_start=1381
+  _globals['_VOIDHOLDRESPONSE']._serialized_end=1428
+  _globals['_HOLDSERVICE']._serialized_start=1569
+  _globals['_HOLDSERVICE']._serialized_end=2069
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ HOLD_STATE_VOIDED: HoldState
 HOLD_STATE_EXPIRED: HoldState
 
 class Hold(_message.Message):
-    __slots__ = ("id", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "state", "captured_amount_minor", "capture_transfer_id", "expire_time", "create_time", "update_time")
+    __slots__ = ("id", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "state", "captured_amount_minor", "capture_transfer_id", "expire_time", "create_time", "update_time", "order_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Hold(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     source_account_id: str
     destination_account_id: str
@@ -50,7 +51,8 @@ class Hold(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., source_account_id: _Optional[str] = ..., destination_account_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., state: _Optional[_Union[HoldState, str]] = ..., captured_amount_minor: _Optional[int] = ..., capture_transfer_id: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    order_id: str
+    def __init__(self, id: _Optional[str] = ..., source_account_id: _Optional[str] = ..., destination_account_id: _Optional[str] = ..., amount_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., state: _Optional[_Union[HoldState, str]] = ..., captured_amount_minor: _Optional[int] = ..., capture_transfer_id: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order_id: _Optional[str] = ...) -> None: ...
 
 class CreateHoldRequest(_message.Message):
     __slots__ = ("request_id", "source_account_id", "destination_account_id", "amount_minor", "currency_code", "expire_time")

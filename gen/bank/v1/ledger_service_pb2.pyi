@@ -51,6 +51,8 @@ class LedgerRule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEDGER_RULE_CAPTURE: _ClassVar[LedgerRule]
     LEDGER_RULE_REVERSAL: _ClassVar[LedgerRule]
     LEDGER_RULE_CHAIN: _ClassVar[LedgerRule]
+    LEDGER_RULE_PAYMENT: _ClassVar[LedgerRule]
+    LEDGER_RULE_STOCK: _ClassVar[LedgerRule]
 AUDIT_EVENT_TYPE_UNSPECIFIED: AuditEventType
 AUDIT_EVENT_TYPE_USER_CREATED: AuditEventType
 AUDIT_EVENT_TYPE_SIGNED_IN: AuditEventType
@@ -86,6 +88,8 @@ LEDGER_RULE_HELD: LedgerRule
 LEDGER_RULE_CAPTURE: LedgerRule
 LEDGER_RULE_REVERSAL: LedgerRule
 LEDGER_RULE_CHAIN: LedgerRule
+LEDGER_RULE_PAYMENT: LedgerRule
+LEDGER_RULE_STOCK: LedgerRule
 
 class AuditEvent(_message.Message):
     __slots__ = ("id", "type", "user_id", "actor_user_id", "session_id", "account_id", "client_address", "user_agent", "trace_id", "details", "create_time")

@@ -97,6 +97,7 @@ class TestPost:
             "create_time": posted.create_time,
             "hold_id": None,
             "reverses_transfer_id": None,
+            "order_id": None,
         }
         request = await bank.pool.fetchrow("SELECT * FROM requests WHERE request_id = $1", same.request_id)
         assert tuple(request) == (alice.user_id, same.request_id, "test/TRANSFER", same.fingerprint, posted.transfer_id)

@@ -1,0 +1,61 @@
+"""The transactions of orders: so many at a time, so that waiting for a product or an account that
+many want keeps nobody else's call from the database.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from server.database import CONNECTION_ERRORS, LOCK_TIMEOUT_S, Connection, Database
+from server.errors import CommitUnknown, Overloaded
+from server.ledger.commit_queue import LEDGER_SETTINGS
+
+ORDERS_AT_ONCE = 8
+ORDERS_WAITING_MAX = 512
+
+ORDER_SETTINGS = {**LEDGER_SETTINGS, "lock_timeout": f"{LOCK_TIMEOUT_S}s"}
+"""Settings of the connections: plans as on the path of the money, and the usual patience."""
+
+Result = TypeVar("Result")
+
+
+class OrderTransactions:
+    """Runs transactions, ORDERS_AT_ONCE at a time; a bounded number may wait.
+
+    Args:
+        database: Of ORDERS_AT_ONCE connections, opened with ORDER_SETTINGS, for nothing else.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._slots = asyncio.Semaphore(ORDERS_AT_ONCE)
+        self._present = 0
+
+    async def run(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run `work` in a transaction, see `Database.transaction`.
+
+        Raises:
+            Overloaded: Too many wait; not tried.
+            CommitUnknown: The database was lost while it committed; the same call finds out.
+        """
+        if self._present >= ORDERS_AT_ONCE + ORDERS_WAITING_MAX:
+            raise Overloaded
+        committing = False
+
+        async def noted(connection: Connection) -> Result:
+            nonlocal committing
+            committing = False
+            result = await work(connection)
+            committing = True
+            return result
+
+        self._present += 1
+        try:
+            async with self._slots:
+                return await self._database.transaction(noted)
+        except CONNECTION_ERRORS as error:
+            if committing:
+                raise CommitUnknown from error
+            raise
+        finally:
+            self._present -= 1
