@@ -33,6 +33,8 @@ MONEY = Access(checked_by_ledger=True)
 ADMIN = Access(roles=frozenset({Role.ADMIN}))
 BANKER = Access(roles=frozenset({Role.BANKER}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
+# Longer than any access token lives, and with it the watch.
+WATCH = Access(deadline_s=3900.0)
 
 ACCESS: dict[str, Access] = {
     "/bank.v1.UserService/CreateUser": PUBLIC,
@@ -80,6 +82,9 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.HoldService/ListHolds": SIGNED_IN,
     "/bank.v1.HoldService/CaptureHold": MONEY,
     "/bank.v1.HoldService/VoidHold": MONEY,
+    "/bank.v1.EventService/ListEvents": SIGNED_IN,
+    "/bank.v1.EventService/WatchEvents": WATCH,
+    "/bank.v1.EventService/StreamEvents": WATCH,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=900.0),
     "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,

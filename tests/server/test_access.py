@@ -76,6 +76,11 @@ EXPECTED = {
         "CaptureHold": BY_LEDGER,
         "VoidHold": BY_LEDGER,
     },
+    "EventService": {
+        "ListEvents": SIGNED_IN,
+        "WatchEvents": Access(deadline_s=3900),
+        "StreamEvents": Access(deadline_s=3900),
+    },
     "LedgerService": {
         "VerifyLedger": WHOLE_LEDGER,
         "GetTrialBalance": ADMIN,
