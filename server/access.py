@@ -34,6 +34,8 @@ ADMIN = Access(roles=frozenset({Role.ADMIN}))
 BANKER = Access(roles=frozenset({Role.BANKER}))
 MERCHANT = Access(roles=frozenset({Role.MERCHANT, Role.ADMIN}))
 STAFF = Access(roles=frozenset({Role.BANKER, Role.ADMIN}))
+# Longer than any access token lives, and with it the watch.
+WATCH = Access(deadline_s=3900.0)
 
 ACCESS: dict[str, Access] = {
     "/bank.v1.UserService/CreateUser": PUBLIC,
@@ -94,6 +96,9 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.OrderService/ShipOrder": MONEY,
     "/bank.v1.OrderService/DeliverOrder": MONEY,
     "/bank.v1.OrderService/RefundOrder": MONEY,
+    "/bank.v1.EventService/ListEvents": SIGNED_IN,
+    "/bank.v1.EventService/WatchEvents": WATCH,
+    "/bank.v1.EventService/StreamEvents": WATCH,
     "/bank.v1.LedgerService/VerifyLedger": Access(roles=ADMIN.roles, deadline_s=900.0),
     "/bank.v1.LedgerService/GetTrialBalance": ADMIN,
     "/bank.v1.LedgerService/ListCurrencies": PUBLIC,

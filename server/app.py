@@ -9,6 +9,8 @@ import structlog
 from bank.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    event_service_pb2,
+    event_service_pb2_grpc,
     hold_service_pb2,
     hold_service_pb2_grpc,
     ledger_service_pb2,
@@ -40,6 +42,11 @@ from server.config import Settings
 from server.credentials import CredentialCheck
 from server.database import Database, close_all, open_pool
 from server.error_status import status_of
+from server.events.hub import EventHub
+from server.events.operations import CONNECTIONS as EVENT_CONNECTIONS
+from server.events.operations import EVENT_SETTINGS, EventReader
+from server.events.rpc import EventServicer
+from server.events.watching import Watches
 from server.holds.operations import HoldReader
 from server.holds.rpc import HoldServicer
 from server.interceptor import CallInterceptor, streams_requests, unlisted
@@ -82,6 +89,7 @@ SERVICES = [
         hold_service_pb2,
         product_service_pb2,
         order_service_pb2,
+        event_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -140,8 +148,9 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
     clock = DatabaseClock()
+    watches = await open_watches(url, database, clock)
     server, health_servicer = _build(
-        settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords
+        settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords, watches
     )
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
@@ -157,12 +166,15 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     watch.cancel()
     await _set_health(health_servicer, serving=False)
     await asyncio.sleep(_DRAIN_S)
+    # By now whoever watches again is led to another process.
+    watches.stop()
     await server.stop(settings.shutdown_grace_s)
+    await watches.close()
     await ledger.close()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
     passwords.close()
-    await close_all(whole_ledger, order_database, database, Database(ledger_pool))
+    await close_all(whole_ledger, order_database, database, watches.events.database, Database(ledger_pool))
     _log.info("stopped")
 
 
@@ -187,6 +199,7 @@ def _build(
     batches: Batches,
     reference: ReferenceData,
     passwords: Passwords,
+    watches: Watches,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     page_tokens = PageTokens(keys.page_token_key)
     tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
@@ -201,10 +214,8 @@ def _build(
     help_url = f"{settings.public_origin}/docs/errors.html"
     interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, _quota(settings.calls_per_second))
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
-    links = Links(MailTokens(keys.mail_token_key))
-    user_service_pb2_grpc.add_UserServiceServicer_to_server(
-        _users(database, passwords, credentials, links, rate_limits, page_tokens), server
-    )
+    users = _users(database, passwords, credentials, Links(MailTokens(keys.mail_token_key)), rate_limits, page_tokens)
+    user_service_pb2_grpc.add_UserServiceServicer_to_server(users, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
         AccountServicer(
@@ -232,6 +243,7 @@ def _build(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
     _add_shop(server, database, order_database, page_tokens, reference)
+    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
     )
@@ -249,6 +261,12 @@ def _add_shop(
     product_service_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(products, reference), server)
     orders = Orders(database, OrderTransactions(order_database), page_tokens)
     order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
+
+
+async def open_watches(url: str, database: Database, clock: DatabaseClock) -> Watches:
+    """The feed: its past on connections of its own, what happens on those that all share."""
+    past = Database(await open_pool(url, size=EVENT_CONNECTIONS, settings=EVENT_SETTINGS))
+    return Watches(EventReader(past), EventHub(database), clock)
 
 
 def _quota(calls_per_second: int) -> CallQuota | None:

@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -49,12 +50,18 @@ class Origin:
 _NOWHERE = Origin()
 _caller: ContextVar[Caller] = ContextVar("caller")
 _origin: ContextVar[Origin] = ContextVar("origin")
+_token_expire_time: ContextVar[datetime] = ContextVar("token_expire_time")
 _idempotency_key: ContextVar[str] = ContextVar("idempotency_key")
 
 
 def set_caller(caller: Caller) -> None:
     """Say who makes the present call; for the interceptor."""
     _caller.set(caller)
+
+
+def set_token_expire_time(time: datetime) -> None:
+    """Say when the access token of the present call expires; for the interceptor."""
+    _token_expire_time.set(time)
 
 
 def set_origin(origin: Origin) -> None:
@@ -70,6 +77,11 @@ def set_idempotency_key(value: str) -> None:
 def current_caller() -> Caller:
     """The caller of the present call; only in RPCs that need an access token."""
     return _caller.get()
+
+
+def current_token_expire_time() -> datetime:
+    """When the access token of the present call expires; only in RPCs that the ledger does not check."""
+    return _token_expire_time.get()
 
 
 def current_idempotency_key() -> str:

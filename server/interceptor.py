@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
+from datetime import datetime
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
@@ -20,7 +21,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from server.access import Access
-from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_origin
+from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_origin, set_token_expire_time
 from server.database import TIMEOUT_ERRORS, as_bank_error
 from server.error_status import code_of, plain_status, status_of
 from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
@@ -57,6 +58,9 @@ class VerifiedToken(Protocol):
 
     @property
     def session_id(self) -> UUID: ...
+
+    @property
+    def expire_time(self) -> datetime: ...
 
 
 class CallerReader(Protocol):
@@ -211,6 +215,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             caller = await self._callers.read(verified.session_id, verified.user_id)
             if access.roles and access.roles.isdisjoint(caller.roles):
                 raise Forbidden
+            set_token_expire_time(verified.expire_time)
         set_caller(caller)
         return caller
 

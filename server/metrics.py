@@ -11,6 +11,10 @@ RPC_SECONDS = Histogram(
     ["rpc_method", "rpc_response_status_code"],
     buckets=_SECONDS,
 )
+EVENT_WATCHES = Gauge("event_watches", "Watches that are open.")
+EVENTS_TOLD = Counter("event_messages", "Events that were told to watches.")
+EVENT_LAG = Gauge("event_lag_seconds", "Age of the newest event when it was last read for the watches.")
+EVENT_OVERFLOWS = Counter("event_overflows", "Watches that were too slow and went back to reading the database.")
 LEDGER_BATCH_SIZE = Histogram(
     "ledger_batch_size",
     "Movements that were posted in one transaction.",

@@ -34,6 +34,8 @@ DESCRIPTION = (
 # Which sources a document was made from, so that a stale one is recognised without the program.
 DIGEST = "x-source-sha256"
 HTTP_BODY = "google.api.HttpBody"
+CONTENT_TYPES = {"ExportStatement": "text/csv", "StreamEvents": "text/event-stream"}
+"""What the bytes of an HttpBody are, by the name of the method."""
 REQUEST_ID = "request_id"
 METHODS = ("get", "post", "put", "patch", "delete")
 SECURITY_SCHEME = {
@@ -220,9 +222,9 @@ def _offer_idempotency_key(operation: Json) -> None:
 
 
 def answer_content(content: Json, method: MethodDescriptorProto) -> Json:
-    """What Envoy answers with: an array of a stream's messages, and the bare bytes of an HttpBody, which are CSV."""
+    """What Envoy answers with: an array of a stream's messages, and the bare bytes of an HttpBody."""
     if method.output_type == f".{HTTP_BODY}":
-        return {"text/csv": {"schema": {"type": "string"}}}
+        return {CONTENT_TYPES[method.name]: {"schema": {"type": "string"}}}
     if method.server_streaming:
         return {kind: {"schema": {"type": "array", "items": item["schema"]}} for kind, item in content.items()}
     return content

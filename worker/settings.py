@@ -100,7 +100,7 @@ SEQUENCER_LOCK_KEY = 7_305_432_101
 SEQUENCER_BATCH = 1000
 """As written in UpdateEventPositions."""
 SEQUENCER_BUSY_POLL_S = 0.05
-SEQUENCER_IDLE_POLL_S = 0.15
+SEQUENCER_IDLE_POLL_S = 0.1
 SEQUENCER_STANDBY_POLL_S = 1.0
 SEQUENCER_SETTLE_S = 10.0
 """Longer than any transaction of the service: statements, locks and idle time are bounded by 5 s."""

@@ -157,3 +157,7 @@ FROM accounts
 LEFT JOIN entries
     ON accounts.id = entries.account_id AND entries.sequence = entry_sequence_before(accounts.id, @before_time)
 WHERE accounts.id = @id;
+
+-- name: ListAccountOwners :many
+-- What of an account never changes.
+SELECT id, owner_user_id, currency_code FROM accounts WHERE id = ANY(@ids::uuid []);

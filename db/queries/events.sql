@@ -34,3 +34,54 @@ SELECT
     coalesce(max(id), 0)::bigint AS last_id,
     coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS lag_s
 FROM sequenced;
+
+-- name: GetLastPosition :one
+-- Everything up to this position can be read: positions become visible in their order.
+SELECT coalesce(max(position), 0)::bigint AS position FROM events;
+
+-- name: ListEvents :many
+-- Everybody's, in the order of positions.
+SELECT id, position::bigint AS position, type, subject_id, user_id, counterparty_user_id, data, create_time
+FROM events
+WHERE position > @after_position
+ORDER BY position
+LIMIT @most;
+
+-- name: ListEventsOfUser :many
+-- Those of one user on either side, in the order of positions; one with both sides is listed once.
+-- Pairs are compared, because only the index that begins with the user is in their order: told
+-- "of this user", the planner may walk through everybody's events instead and filter.
+SELECT
+    page.id,
+    page.position::bigint AS position,
+    page.type,
+    page.subject_id,
+    page.user_id,
+    page.counterparty_user_id,
+    page.data,
+    page.create_time
+FROM (
+    (
+        SELECT * FROM events
+        WHERE
+            (events.user_id, events.position) > (@user_id::uuid, @after_position::bigint)
+            AND (events.user_id, events.position) <= (@user_id::uuid, 9223372036854775807)
+            AND events.position IS NOT NULL
+        ORDER BY events.user_id, events.position
+        LIMIT @most
+    )
+    UNION ALL
+    (
+        SELECT * FROM events
+        WHERE
+            (events.counterparty_user_id, events.position) > (@user_id::uuid, @after_position::bigint)
+            AND (events.counterparty_user_id, events.position) <= (@user_id::uuid, 9223372036854775807)
+            AND events.position IS NOT NULL
+            AND events.counterparty_user_id IS NOT NULL
+            AND events.user_id IS DISTINCT FROM @user_id::uuid
+        ORDER BY events.counterparty_user_id, events.position
+        LIMIT @most
+    )
+) AS page
+ORDER BY page.position
+LIMIT @most;

@@ -174,3 +174,6 @@ WHERE state = 'PENDING' AND expire_time <= clock_timestamp()
 GROUP BY source_account_id
 ORDER BY min(expire_time)
 LIMIT @most;
+
+-- name: ListHoldsByIds :many
+SELECT * FROM holds WHERE id = ANY(@ids::uuid []);

@@ -140,3 +140,6 @@ inserted_events AS (
 )
 
 SELECT count(*)::bigint AS schedule_count FROM updated;
+
+-- name: ListScheduledTransfersByIds :many
+SELECT * FROM scheduled_transfers WHERE id = ANY(@ids::uuid []);

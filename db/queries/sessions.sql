@@ -28,6 +28,18 @@ FROM sessions
 INNER JOIN users ON sessions.user_id = users.id
 WHERE sessions.id = @id AND sessions.user_id = @user_id;
 
+-- name: ListLiveSessionStates :many
+-- Of many sessions those that are in force, with what their users may do; a disabled user has none.
+SELECT sessions.id, users.roles
+FROM sessions
+INNER JOIN users ON sessions.user_id = users.id
+WHERE
+    sessions.id = ANY(@ids::uuid [])
+    AND sessions.revoke_time IS NULL
+    AND sessions.expire_time > clock_timestamp()
+    AND sessions.idle_expire_time > clock_timestamp()
+    AND NOT users.disabled;
+
 -- name: ListLiveSessionsOfUser :many
 -- Newest first, after the session named by the page token.
 SELECT * FROM sessions

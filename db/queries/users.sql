@@ -83,3 +83,6 @@ UPDATE users SET pending_email = @pending_email, update_time = now() WHERE id = 
 SELECT * FROM users
 WHERE lower(email) = lower(@email) AND email_verified AND NOT disabled
 FOR NO KEY UPDATE;
+
+-- name: ListUsernames :many
+SELECT id, username FROM users WHERE id = ANY(@ids::uuid []);

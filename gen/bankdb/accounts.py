@@ -138,6 +138,14 @@ class GetBalanceAtRow(NamedTuple):
     sequence: int
 
 
+class ListAccountOwnersRow(NamedTuple):
+    """A row of ListAccountOwners."""
+
+    id: UUID
+    owner_user_id: UUID | None
+    currency_code: str
+
+
 LOCK_ACCOUNTS: Final = """-- name: LockAccounts :many
 SELECT
     id, kind, owner_user_id, currency_code, state, posted_minor, held_minor, overdraft_limit_minor,
@@ -390,3 +398,13 @@ async def get_balance_at(conn: Connection, *, before_time: datetime, id: UUID) -
     """What an account had after all entries posted before the instant."""
     record = await conn.fetchrow(GET_BALANCE_AT, before_time, id)
     return None if record is None else GetBalanceAtRow._make(record)
+
+
+LIST_ACCOUNT_OWNERS: Final = """-- name: ListAccountOwners :many
+SELECT id, owner_user_id, currency_code FROM accounts WHERE id = ANY($1::uuid [])
+"""
+
+
+async def list_account_owners(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListAccountOwnersRow]:
+    """What of an account never changes."""
+    return [ListAccountOwnersRow._make(record) for record in await conn.fetch(LIST_ACCOUNT_OWNERS, ids)]

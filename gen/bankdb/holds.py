@@ -303,3 +303,12 @@ LIMIT $1
 async def list_accounts_with_overdue_holds(conn: Connection, *, most: int) -> list[UUID]:
     """Accounts that the sweep has to look at, the longest overdue first."""
     return [record[0] for record in await conn.fetch(LIST_ACCOUNTS_WITH_OVERDUE_HOLDS, most)]
+
+
+LIST_HOLDS_BY_IDS: Final = """-- name: ListHoldsByIds :many
+SELECT id, source_account_id, destination_account_id, amount_minor, currency_code, creator_user_id, state, captured_amount_minor, capture_transfer_id, expire_time, create_time, update_time, order_id FROM holds WHERE id = ANY($1::uuid [])
+"""
+
+
+async def list_holds_by_ids(conn: Connection, *, ids: Sequence[UUID | None]) -> list[Hold]:
+    return [Hold._make(record) for record in await conn.fetch(LIST_HOLDS_BY_IDS, ids)]

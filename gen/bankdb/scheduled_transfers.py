@@ -222,3 +222,12 @@ async def mark_scheduled_transfers_executed(conn: Connection, *, ids: Sequence[U
     """Bring locked ones to their final state, with one event each; returned is how many there were."""
     found: int | None = await conn.fetchval(MARK_SCHEDULED_TRANSFERS_EXECUTED, ids, states, transfer_ids, failure_reasons)
     return found
+
+
+LIST_SCHEDULED_TRANSFERS_BY_IDS: Final = """-- name: ListScheduledTransfersByIds :many
+SELECT id, creator_user_id, source_account_id, destination_account_id, amount_minor, currency_code, description, reference, execute_time, state, transfer_id, failure_reason, create_time, update_time FROM scheduled_transfers WHERE id = ANY($1::uuid [])
+"""
+
+
+async def list_scheduled_transfers_by_ids(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ScheduledTransfer]:
+    return [ScheduledTransfer._make(record) for record in await conn.fetch(LIST_SCHEDULED_TRANSFERS_BY_IDS, ids)]

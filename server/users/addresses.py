@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 from bankdb import audit_events as audit_event_queries
+from bankdb import events as event_queries
 from bankdb import mail_tokens as mail_token_queries
 from bankdb import users as user_queries
 from bankdb.models import User
@@ -158,6 +159,9 @@ class UserAddresses:
             )
         else:
             await record(connection, AuditEventType.EMAIL_VERIFIED, user_id=user.id, email=email)
+            await event_queries.insert_event(
+                connection, type="user.verified", subject_id=user.id, user_id=user.id, data=None
+            )
         return user
 
 

@@ -1,9 +1,11 @@
 """No query of the service reads a whole table: it would be fast in a test and slow in its third year."""
 
 import importlib
+import json
 import pkgutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from hashlib import md5
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,6 +16,7 @@ from server.audit.operations import AuditFilter, AuditLog
 from server.audit.recording import AuditEventType
 from server.caller import Caller
 from server.database import Database, open_pool
+from server.events.operations import EVENT_SETTINGS
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.page_token import PageTokens
 from server.timestamps import EARLIEST, LATEST
@@ -57,6 +60,8 @@ def queries() -> dict[str, str]:
 
 
 QUERIES = queries()
+BUSY, QUIET, ABSENT = (str(UUID(int=number)) for number in (1, 2, 3))
+"""Users with a quarter of all events, with one, and with none."""
 
 FILL = f"""
 SET session_replication_role = replica;
@@ -152,8 +157,11 @@ SELECT n, n * 10, n * 10 + 9, 2, ARRAY[md5('t' || n)::uuid], sha256(''), sha256(
 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO requests (user_id, request_id, rpc, fingerprint, result_id)
 SELECT initiator_user_id, request_id, 'bank.v1.TransferService/CreateTransfer', '\\x00', id FROM transfers;
-INSERT INTO events (position, type, subject_id, user_id)
-SELECT CASE WHEN n <= {ROWS} - 100 THEN n END, 'transfer.posted', md5('t' || n)::uuid, md5('u' || n % 1000)::uuid
+INSERT INTO events (position, type, subject_id, user_id, counterparty_user_id)
+SELECT
+    CASE WHEN n <= {ROWS} - 100 THEN n END, 'transfer.posted', md5('t' || n)::uuid,
+    CASE WHEN n % 1000 = 7 THEN '{BUSY}'::uuid ELSE md5('u' || n % 1000)::uuid END,
+    CASE WHEN n % 4 = 0 THEN '{BUSY}'::uuid WHEN n = 4001 THEN '{QUIET}'::uuid END
 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO sign_in_throttles (name_digest, failure_count, last_failure_time, retry_time)
 SELECT sha256(('user' || n)::bytea), 1, now() - n * interval '1 s', now() FROM generate_series(1, {ROWS}) AS n;
@@ -214,6 +222,13 @@ async def whole_tables(
     return {line.split()[0] for line in lines}
 
 
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan and everything below it."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
 class TestPlans:
     @pytest.mark.parametrize("name", QUERIES)
     async def test_query_finds_its_rows_by_an_index(
@@ -226,6 +241,25 @@ class TestPlans:
     async def test_query_without_an_index_is_noticed(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         query = "SELECT id FROM transfers WHERE description = $1"
         assert await whole_tables(connection, query, {}) == {"transfers"}
+
+    @pytest.mark.parametrize("after", [0, ROWS // 2, ROWS - 101])
+    @pytest.mark.parametrize(("user", "most"), [(BUSY, 50), (BUSY, 500), (QUIET, 500), (ABSENT, 500)])
+    async def test_events_of_a_user_are_found_in_their_order(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", user: str, most: int, after: int
+    ) -> None:
+        """However many they have: neither the table nor more of the index than is answered is read."""
+        query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {QUERIES['events.LIST_EVENTS_OF_USER']}"
+        async with connection.transaction():
+            for name, value in EVENT_SETTINGS.items():
+                await connection.execute("SELECT set_config($1, $2, true)", name, value)
+            (explained,) = json.loads(await connection.fetchval(query, UUID(user), after, most))
+        scans = [node for node in nodes(explained["Plan"]) if "Scan" in node["Node Type"]]
+        assert {node.get("Index Name") for node in scans if node["Node Type"] == "Index Scan"} == {
+            "events_user_id_idx",
+            "events_counterparty_user_id_idx",
+        }
+        assert all(node["Actual Rows"] <= most for node in scans)
+        assert explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"] < 2 * most + 50
 
     def test_ledger_queries_exist(self) -> None:
         assert QUERIES.keys() >= LEDGER_QUERIES

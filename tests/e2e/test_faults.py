@@ -69,7 +69,7 @@ async def assert_no_lock_or_connection_leaked(parts: Parts) -> None:
             ):
                 await asyncio.sleep(0.05)
         connections = await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename = 'bank_app'")
-    assert connections <= 2 * (8 + 5)
+    assert connections <= 2 * (8 + 5 + 3)
 
 
 def assert_only_outages(log: Log) -> None:

@@ -14,10 +14,12 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from server.app import _build
+from server.app import _build, open_watches
 from server.clock import DatabaseClock
 from server.config import Settings
 from server.database import Database, open_pool
+from server.events.watching import Watches
+from server.keys import Keys
 from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE
@@ -38,6 +40,8 @@ class ServedBank:
     bank: Bank
     channel: grpc.aio.Channel
     tokens: AccessTokens
+    keys: Keys
+    watches: Watches
 
     def signed_in(self, person: Person) -> Metadata:
         """Metadata that proves that `person` calls."""
@@ -63,15 +67,18 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         bank = Bank(database.app_url, database, reads, ledger)
         await bank.reference.load(reads)
         clock = DatabaseClock()
+        watches = await open_watches(database.app_url, reads, clock)
         server, _ = _build(
-            settings, keys, clock, reads, reads, orders, ledger, Batches(pool), bank.reference, passwords
+            settings, keys, clock, reads, reads, orders, ledger, Batches(pool), bank.reference, passwords, watches
         )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
-            yield ServedBank(bank, channel, tokens)
+            yield ServedBank(bank, channel, tokens, keys, watches)
         await server.stop(None)
+        await watches.close()
+        await watches.events.database.close()
     passwords.close()
     await pool.close()
     await orders.close()

@@ -94,6 +94,11 @@ EXPECTED = {
         "DeliverOrder": BY_LEDGER,
         "RefundOrder": BY_LEDGER,
     },
+    "EventService": {
+        "ListEvents": SIGNED_IN,
+        "WatchEvents": Access(deadline_s=3900),
+        "StreamEvents": Access(deadline_s=3900),
+    },
     "LedgerService": {
         "VerifyLedger": WHOLE_LEDGER,
         "GetTrialBalance": ADMIN,

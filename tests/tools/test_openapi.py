@@ -158,5 +158,7 @@ class TestAnswerContent:
         assert answer_content(ONE_EVENT, method) == {"application/json": {"schema": {"type": "array", "items": item}}}
 
     def test_http_body_is_bare_bytes_even_in_a_stream(self) -> None:
-        method = MethodDescriptorProto(output_type=".google.api.HttpBody", server_streaming=True)
+        method = MethodDescriptorProto(
+            name="ExportStatement", output_type=".google.api.HttpBody", server_streaming=True
+        )
         assert answer_content(ONE_EVENT, method) == {"text/csv": {"schema": {"type": "string"}}}

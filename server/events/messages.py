@@ -1,0 +1,210 @@
+"""Events between the wire and the feed: requests to filters, facts to messages, as far as the reader may see them."""
+
+import json
+from typing import Any
+
+from bank.v1.event_service_pb2 import (
+    AccountFacts,
+    End,
+    Event,
+    Heartbeat,
+    ListEventsRequest,
+    ListEventsResponse,
+    StreamEventsRequest,
+    UserFacts,
+    WatchEventsRequest,
+    WatchEventsResponse,
+)
+from bank.v1.hold_service_pb2 import Hold as HoldMessage
+from bank.v1.transfer_service_pb2 import ScheduledTransfer as ScheduledTransferMessage
+from bank.v1.transfer_service_pb2 import Transfer as TransferMessage
+from bankdb.accounts import ListAccountOwnersRow
+from bankdb.models import Hold, ScheduledTransfer
+from bankdb.transfers import ListTransfersByIdsRow
+from bankdb.users import ListUsernamesRow
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.json_format import MessageToJson
+
+from server.caller import Caller
+from server.events.operations import EventFilter, EventRow, Fact, Stretch
+from server.events.watching import Ended, Silence, Told, WatchFilter
+from server.timestamps import to_proto
+from server.transfer_messages import render_stored
+from server.violations import Violations
+
+NOW = "now"
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+_NOUNS = {
+    "user": ("created", "verified", "disabled", "enabled", "roles_changed"),
+    "account": ("created", "updated", "frozen", "unfrozen", "closed"),
+    "transfer": ("posted", "reversed"),
+    "hold": ("created", "captured", "voided", "expired"),
+    "scheduled_transfer": ("created", "canceled", "posted", "failed"),
+}
+PAYLOADS = {f"{noun}.{verb}": f"{noun}_{verb}" for noun, verbs in _NOUNS.items() for verb in verbs}
+"""The field of an event that has its facts, by type."""
+_POSITION_MAX = 2**63 - 1
+
+
+def parse_list_events(request: ListEventsRequest) -> EventFilter:
+    """Check all fields.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    after = _position(check, "after_cursor", request.after_cursor)
+    types = _types(check, request)
+    page_size = check.page_size(request.page_size)
+    check.raise_if_any()
+    return EventFilter(after, types, page_size)
+
+
+def parse_watch_events(request: WatchEventsRequest | StreamEventsRequest, last_event_id: str = "") -> WatchFilter:
+    """Check all fields.
+
+    Args:
+        request: Where to begin, and which types.
+        last_event_id: The header of that name, of somebody who sends their first request again.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    after = _position(check, "after_cursor", last_event_id or request.after_cursor)
+    types = _types(check, request)
+    check.raise_if_any()
+    return WatchFilter(after, types)
+
+
+def _position(check: Violations, field: str, cursor: str) -> int | None:
+    """The position of a cursor, 0 for none; None for the end of the feed."""
+    if cursor == NOW:
+        return None
+    if not cursor:
+        return 0
+    if cursor.isascii() and cursor.isdigit() and int(cursor) <= _POSITION_MAX:
+        return int(cursor)
+    check.add(field, f"must be a cursor that this feed gave, or {NOW!r}")
+    return 0
+
+
+def _types(check: Violations, request: ListEventsRequest | WatchEventsRequest | StreamEventsRequest) -> frozenset[str]:
+    types = frozenset(request.types)
+    if not types <= PAYLOADS.keys():
+        check.add("types", f"may name these: {', '.join(PAYLOADS)}")
+    return types
+
+
+def render_page(stretch: Stretch, caller: Caller) -> ListEventsResponse:
+    """One page."""
+    return ListEventsResponse(
+        events=[render_event(fact, caller) for fact in stretch.facts],
+        next_cursor=str(stretch.reached),
+        complete=stretch.complete,
+    )
+
+
+def render_told(told: Told, caller: Caller) -> WatchEventsResponse:
+    """One message of a watch."""
+    if isinstance(told, Silence):
+        return WatchEventsResponse(heartbeat=Heartbeat(cursor=str(told.position)))
+    if isinstance(told, Ended):
+        return WatchEventsResponse(end=End(cursor=str(told.position), reason=f"END_REASON_{told.reason}"))
+    return WatchEventsResponse(event=render_event(told, caller))
+
+
+def render_server_sent(told: Told, caller: Caller) -> HttpBody:
+    """One message of a watch as a server-sent event: its cursor is the id, the data what gRPC clients get, as JSON."""
+    position = told.event.position if isinstance(told, Fact) else told.position
+    # As the gateway prints what it transcodes.
+    text = MessageToJson(
+        render_told(told, caller),
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+        ensure_ascii=False,
+    )
+    return HttpBody(content_type=CONTENT_TYPE, data=f"id: {position}\ndata: {text}\n\n".encode())
+
+
+def render_event(fact: Fact, caller: Caller) -> Event:
+    """An event as `caller` sees it."""
+    event = fact.event
+    message = Event(
+        cursor=str(event.position),
+        id=str(event.id),
+        type=event.type,
+        subject_id=str(event.subject_id),
+        create_time=to_proto(event.create_time),
+    )
+    payload = _payload(fact, caller)
+    if payload is not None and event.type in PAYLOADS:
+        getattr(message, PAYLOADS[event.type]).CopyFrom(payload)
+    return message
+
+
+def _payload(
+    fact: Fact, caller: Caller
+) -> UserFacts | AccountFacts | TransferMessage | HoldMessage | ScheduledTransferMessage | None:
+    facts: dict[str, Any] = json.loads(fact.event.data) if fact.event.data else {}
+    match fact.subject:
+        case ListUsernamesRow() as user:
+            roles = [f"ROLE_{role}" for role in facts.get("roles", ())]
+            return UserFacts(user_id=str(user.id), username=user.username, roles=roles)
+        case ListAccountOwnersRow() as account:
+            return AccountFacts(
+                account_id=str(account.id),
+                owner_user_id=str(account.owner_user_id),
+                currency_code=account.currency_code,
+                state=f"ACCOUNT_STATE_{facts.get('state', 'OPEN')}",
+                version=facts.get("version", 1),
+                changed_fields=facts.get("fields", ()),
+            )
+        case ListTransfersByIdsRow() as transfer:
+            message = render_stored(transfer, caller)
+            message.reversed_amount_minor = 0
+            return message
+        case Hold() as hold:
+            return _hold(hold, fact.event, facts)
+        case ScheduledTransfer() as schedule:
+            return _schedule(schedule, fact.event, facts)
+        case None:
+            return None
+
+
+def _hold(row: Hold, event: EventRow, facts: dict[str, Any]) -> HoldMessage:
+    """A hold as it was after the event."""
+    captured = facts["state"] == "CAPTURED"
+    return HoldMessage(
+        id=str(row.id),
+        source_account_id=str(row.source_account_id),
+        destination_account_id=str(row.destination_account_id),
+        amount_minor=row.amount_minor,
+        currency_code=row.currency_code,
+        state=f"HOLD_STATE_{facts['state']}",
+        captured_amount_minor=facts.get("captured_amount_minor", 0),
+        capture_transfer_id=str(row.capture_transfer_id) if captured else "",
+        expire_time=to_proto(row.expire_time),
+        create_time=to_proto(row.create_time),
+        update_time=to_proto(event.create_time),
+    )
+
+
+def _schedule(row: ScheduledTransfer, event: EventRow, facts: dict[str, Any]) -> ScheduledTransferMessage:
+    """A scheduled transfer as it was after the event."""
+    return ScheduledTransferMessage(
+        id=str(row.id),
+        source_account_id=str(row.source_account_id),
+        destination_account_id=str(row.destination_account_id),
+        amount_minor=row.amount_minor,
+        currency_code=row.currency_code,
+        description=row.description,
+        reference=row.reference or "",
+        execute_time=to_proto(row.execute_time),
+        state=f"SCHEDULED_TRANSFER_STATE_{facts['state']}",
+        transfer_id=facts.get("transfer_id", ""),
+        failure_reason=facts.get("reason", ""),
+        create_time=to_proto(row.create_time),
+        update_time=to_proto(event.create_time),
+    )
