@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import grpc
 from bank.v1 import (
     account_service_pb2,
+    event_service_pb2,
     hold_service_pb2,
     ledger_service_pb2,
     order_service_pb2,
@@ -37,6 +38,7 @@ METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for module in (
         account_service_pb2,
+        event_service_pb2,
         hold_service_pb2,
         ledger_service_pb2,
         order_service_pb2,
@@ -47,6 +49,8 @@ METHODS: dict[str, MethodDescriptor] = {
     )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
+    # The streams of the feed are no calls with one answer.
+    if method.name not in ("WatchEvents", "StreamEvents")
 }
 HTTP_STATUS = {
     "OK": 200,
