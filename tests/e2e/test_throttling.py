@@ -15,6 +15,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from server.passwords import Passwords
+from server.quotas import BURST_S
 from tests.e2e.conftest import transfer_fields
 from tests.e2e.parts import Customer, Parts, running_parts
 from tests.e2e.wire import Answer, GrpcWire, Headers, JsonWire
@@ -154,7 +155,10 @@ class TestGuessing:
         bob = await street.someone()
         answers = await in_turns(street, [(f"user{number}", PASSWORD, "203.0.113.3") for number in range(200)])
         outcomes = Counter(why(answer) for answer in answers)
-        assert outcomes == {BAD: SIGN_IN_FAILURES, THROTTLED: 200 - SIGN_IN_FAILURES}
+        # On a quick machine the address also makes more calls than it may, whatever they ask for.
+        assert outcomes[BAD] == SIGN_IN_FAILURES
+        assert outcomes[THROTTLED] + outcomes[LIMITED] == 200 - SIGN_IN_FAILURES
+        await asyncio.sleep(BURST_S)
         refused = await street.sign_in(bob, PASSWORD, "203.0.113.3")
         assert why(refused) == THROTTLED
         assert 0 < retry_after_s(refused) <= 3600 / SIGN_IN_FAILURES
