@@ -2,12 +2,10 @@
 
 import argparse
 import asyncio
-import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +15,13 @@ from bench.load import (
     batches,
     json_calls,
     machine,
-    missing_tools,
     open_loop,
     prepare_yardstick,
+    tools_are_missing,
     unary,
     yardstick,
 )
-from bench.report import bars, table, write
+from bench.report import bars, medians, table, write
 from bench.requests import HOT_DESTINATION, HOT_SOURCE
 
 _Row = Callable[[], Awaitable[Result]]
@@ -39,9 +37,7 @@ async def main() -> int:
     parser.add_argument("--only", help="rows whose name holds this word, beside the yardstick")
     parser.add_argument("--report", type=Path, help="Markdown file to write")
     options = parser.parse_args()
-    for command in missing_tools():
-        print(f"a load generator is missing: {command}", file=sys.stderr)
-    if missing_tools():
+    if tools_are_missing():
         return 2
     with tempfile.TemporaryDirectory(prefix="bank-bench-") as name:
         folder = Path(name)
@@ -54,19 +50,16 @@ async def main() -> int:
                     results[row].append(await run())
                     print(f"round {number + 1}: {row}: {results[row][-1].rate:,.0f}/s", file=sys.stderr)
             consistent = await bank.adds_up()
-    medians = {
-        row: Result(*(statistics.median(values) for values in zip(*map(astuple, runs), strict=True)))
-        for row, runs in results.items()
-    }
+    found = {row: medians(runs) for row, runs in results.items()}
     setting = (
         f"{machine()}; {options.processes} server processes, {options.callers} callers, medians of {options.rounds}"
         f" runs of {options.seconds} s, {datetime.now(UTC):%d %B %Y}"
     )
-    report = "\n".join([setting, "", table(medians), "", bars(medians), "", f"The ledger adds up: {consistent}."])
+    report = "\n".join([setting, "", table(found), "", bars(found), "", f"The ledger adds up: {consistent}."])
     print(report)
     if options.report:
         write(options.report, report)
-    return 0 if consistent and not any(result.failures for result in medians.values()) else 1
+    return 0 if consistent and not any(result.failures for result in found.values()) else 1
 
 
 def _rows(

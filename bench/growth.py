@@ -6,10 +6,9 @@ hash chain, the same rows are measured again, and VerifyLedger reads all of it.
 
 import argparse
 import asyncio
-import statistics
 import sys
 import tempfile
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -17,8 +16,8 @@ from time import perf_counter
 import asyncpg
 
 from bench.bank import Bank, running_bank
-from bench.load import ROOT, Result, batches, machine, missing_tools, run, unary
-from bench.report import table, write
+from bench.load import ROOT, Result, batches, machine, run, tools_are_missing, unary
+from bench.report import medians, table, write
 from local.postgres import binary
 
 _POLL_S = 1.0
@@ -33,9 +32,7 @@ async def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--report", type=Path, help="Markdown file to write")
     options = parser.parse_args()
-    for command in missing_tools():
-        print(f"a load generator is missing: {command}", file=sys.stderr)
-    if missing_tools():
+    if tools_are_missing():
         return 2
     with tempfile.TemporaryDirectory(prefix="bank-growth-") as name:
         folder = Path(name)
@@ -73,10 +70,7 @@ async def _measure(bank: Bank, folder: Path, options: argparse.Namespace) -> dic
         runs["unary"].append(await unary(bank, options.seconds, 64, folder))
         runs["batches of 200"].append(await batches(bank, options.seconds, 200))
         print(f"run {number + 1}: {', '.join(f'{row} {runs[row][-1].rate:,.0f}/s' for row in runs)}", file=sys.stderr)
-    return {
-        row: Result(*(statistics.median(values) for values in zip(*map(astuple, results), strict=True)))
-        for row, results in runs.items()
-    }
+    return {row: medians(results) for row, results in runs.items()}
 
 
 async def _grow(bank: Bank, options: argparse.Namespace) -> Bank:

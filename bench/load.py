@@ -306,14 +306,16 @@ async def run(*command: str) -> str:
     return output.decode()
 
 
-def missing_tools() -> list[str]:
-    """What has to be installed first, by the command that does it."""
+def tools_are_missing() -> bool:
+    """Whether something has to be installed first; tells by which command."""
     missing = []
     if not (shutil.which("ghz") or (Path.home() / "go" / "bin" / "ghz").exists()):
         missing.append("go install github.com/bojand/ghz/cmd/ghz@v0.93.0")
     if not shutil.which("wrk"):
         missing.append("apt-get install wrk")
-    return missing
+    for command in missing:
+        print(f"a load generator is missing: {command}", file=sys.stderr)
+    return bool(missing)
 
 
 def machine() -> str:

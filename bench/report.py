@@ -1,11 +1,18 @@
 """Figures as Markdown."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from bench.load import Result
 
 LAST_RUN = "## The last run\n"
+
+
+def medians(runs: Sequence[Result]) -> Result:
+    """The median of each figure of one row."""
+    return Result(*(statistics.median(values) for values in zip(*map(astuple, runs), strict=True)))
 
 
 def write(path: Path, report: str) -> None:

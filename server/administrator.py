@@ -6,28 +6,24 @@ Calls cannot do that for the first one: only administrators give roles, and no i
 import argparse
 import asyncio
 import getpass
-import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import asyncpg
 from bank.v1.user_service_pb2 import CreateUserRequest
-from bankdb import events as event_queries
-from bankdb import outbox as outbox_queries
 from bankdb import users as user_queries
 from bankdb.models import User
-from uuid_utils.compat import uuid7
 
 from server.audit.recording import AuditEventType, record
 from server.caller import Role
 from server.config import SettingsRefusedError, read_settings
 from server.database import CONNECTION_ERRORS, Connection, Database, open_pool
 from server.errors import DatabaseUnavailable, InvalidRequest
-from server.jobs import Job, payload
 from server.passwords import PasswordPolicy, Passwords
 from server.users.messages import parse_create_user
 from server.users.operations import NewUser
+from server.users.signing_up import add_user, publish
 
 Result = TypeVar("Result")
 
@@ -70,24 +66,16 @@ async def create(database: Database, passwords: Passwords, new: NewUser) -> None
         RefusedError: Another user has the name, or has proven the address.
     """
     password_hash = await passwords.hash(new.password)
-    user_id = uuid7()
 
     async def work(connection: Connection) -> None:
-        await user_queries.insert_user(
+        user = await add_user(
             connection,
-            id=user_id,
             username=new.username,
             password_hash=password_hash,
             full_name=new.full_name,
             email=new.email,
         )
-        user = await user_queries.mark_user_email_verified(connection, id=user_id, email=new.email)
-        assert user is not None
-        await _publish(connection, "user.created", user, username=user.username)
-        await record(connection, AuditEventType.USER_CREATED, user_id=user.id)
-        await outbox_queries.insert_outbox_job(
-            connection, id=uuid7(), job=Job.OPEN_FIRST_ACCOUNT, payload=payload(user_id=user.id)
-        )
+        await user_queries.mark_user_email_verified(connection, id=user.id, email=new.email)
         await _make_administrator(connection, user)
 
     try:
@@ -101,14 +89,8 @@ async def create(database: Database, passwords: Passwords, new: NewUser) -> None
 async def _make_administrator(connection: Connection, user: User) -> None:
     roles = [role.value for role in Role if role in {*user.roles, Role.ADMIN}]
     await user_queries.update_user_roles(connection, id=user.id, roles=roles)
-    await _publish(connection, "user.roles_changed", user, roles=roles)
+    await publish(connection, "user.roles_changed", user, roles=roles)
     await record(connection, AuditEventType.ADMINISTRATOR_APPOINTED, user_id=user.id, roles=",".join(roles))
-
-
-async def _publish(connection: Connection, event: str, user: User, **facts: object) -> None:
-    await event_queries.insert_event(
-        connection, type=event, subject_id=user.id, user_id=user.id, data=json.dumps(facts)
-    )
 
 
 def _taken(username: str) -> str:

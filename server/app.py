@@ -26,7 +26,6 @@ from bank.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
-from bankdb.requests import get_clock
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
@@ -37,7 +36,7 @@ from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
 from server.audit.operations import AuditLog
-from server.clock import DatabaseClock
+from server.clock import DatabaseClock, read_clock
 from server.config import Settings
 from server.credentials import CredentialCheck
 from server.database import Database, close_all, open_pool
@@ -316,9 +315,7 @@ async def _ask(database: Database, reference: ReferenceData, clock: DatabaseCloc
     if not reference.loaded:
         await reference.load(database)
     async with database.connection() as connection:
-        now = await get_clock(connection)
-    assert now is not None  # a clock always tells
-    clock.tell(now)
+        clock.tell(await read_clock(connection))
 
 
 async def _watch_database(

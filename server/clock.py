@@ -4,6 +4,17 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from bankdb.requests import get_clock
+
+from server.database import Connection
+
+
+async def read_clock(connection: Connection) -> datetime:
+    """The time by the database, now; in a transaction too, where now() stands still."""
+    now = await get_clock(connection)
+    assert now is not None  # a clock always tells
+    return now
+
 
 class DatabaseClock:
     """The time the database told last, and what has passed since; the machine's own until it tells any.

@@ -7,6 +7,9 @@ from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 
+NIL = UUID(int=0)
+"""The id of nothing."""
+
 
 def uuid_of_text(text: str) -> UUID:
     """The UUID of a text in the 36-character form.

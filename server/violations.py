@@ -4,14 +4,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.caller import Caller
 from server.errors import FieldViolation, InvalidRequest, SameAccount, UnknownCurrency
-from server.timestamps import EARLIEST, from_proto
-from server.uuids import uuid_of_text
+from server.timestamps import EARLIEST, LATEST, from_proto
+from server.uuids import NIL, uuid_of_text
 
 AMOUNT_MINOR_MAX = 10**17
 DESCRIPTION_LENGTH_MAX = 200
@@ -21,7 +22,6 @@ METADATA_BYTES_MAX = 1024
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 
-NIL = UUID(int=0)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 # Controls, surrogates, and marks that turn the reading direction: they make a text look like
@@ -49,6 +49,18 @@ class MoneyRequest(Protocol):
 
     @property
     def currency_code(self) -> str: ...
+
+
+class RangeRequest(Protocol):
+    """A request about a range of time, either end of which may be left out."""
+
+    @property
+    def start_time(self) -> Timestamp: ...
+
+    @property
+    def end_time(self) -> Timestamp: ...
+
+    def HasField(self, field_name: Any) -> bool: ...  # noqa: ANN401 - as protobuf has it
 
 
 class Money(NamedTuple):
@@ -84,6 +96,18 @@ class Violations:
             return uuid_of_text(value)
         self.add(field, "must be a UUID such as 018f6b3e-5a1c-7c3d-9a57-0242ac120002")
         return NIL
+
+    def uuid_or_none(self, field: str, value: str) -> UUID | None:
+        """As `uuid`; None for an empty value, which filters nothing."""
+        return self.uuid(field, value) if value else None
+
+    def user_id(self, field: str, value: str, caller: Caller) -> UUID:
+        """As `uuid`; `me` is the caller."""
+        return caller.user_id if value == "me" else self.uuid(field, value)
+
+    def user_id_or_none(self, field: str, value: str, caller: Caller) -> UUID | None:
+        """As `user_id`; None for an empty value."""
+        return self.user_id(field, value, caller) if value else None
 
     def request_id(self, value: str, idempotency_key: str) -> UUID:
         """The request id from the field, or from the header `Idempotency-Key`."""
@@ -128,6 +152,13 @@ class Violations:
             pass
         self.add(field, "must be a time in years 1 to 9999")
         return EARLIEST
+
+    def time_range(self, request: RangeRequest) -> tuple[datetime, datetime]:
+        """First instant of a range and first one after it; without bounds the whole calendar."""
+        return (
+            self.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST,
+            self.time("end_time", request.end_time) if request.HasField("end_time") else LATEST,
+        )
 
     def enum(self, field: str, value: int, names: Iterable[tuple[str, int]], prefix: str) -> str | None:
         """The name of an enum value without its prefix; None for the zero, which filters nothing."""
@@ -216,3 +247,15 @@ class Violations:
             raise unknown
         if self._same_account:
             raise SameAccount
+
+
+def parse_id(field: str, value: str) -> UUID:
+    """The id in a request that has nothing else.
+
+    Raises:
+        InvalidRequest: It is no UUID.
+    """
+    check = Violations()
+    found = check.uuid(field, value)
+    check.raise_if_any()
+    return found

@@ -41,7 +41,7 @@ from server.accounts.statements import Balance, Period, StatementPage
 from server.caller import Caller
 from server.ledger.movements import Kind, Movement, Posted, fingerprint_of
 from server.reference_data import ReferenceData
-from server.timestamps import EARLIEST, LATEST, to_proto
+from server.timestamps import to_proto
 from server.transfer_messages import render_entry, render_posted, render_stored
 from server.violations import AMOUNT_MINOR_MAX, DESCRIPTION_LENGTH_MAX, Violations
 
@@ -64,7 +64,7 @@ def parse_create_account(
     currency_code = check.currency("currency_code", request.currency_code, reference.currencies)
     display_name = check.text("display_name", request.display_name, longest=DISPLAY_NAME_LENGTH_MAX)
     request_id = check.request_id(request.request_id, idempotency_key)
-    owner_user_id = _owner(check, request.owner_user_id, caller) or caller.user_id
+    owner_user_id = check.user_id_or_none("owner_user_id", request.owner_user_id, caller) or caller.user_id
     check.raise_if_any()
     return NewAccount(
         requester_user_id=caller.user_id,
@@ -75,12 +75,6 @@ def parse_create_account(
         currency_code=currency_code,
         display_name=display_name,
     )
-
-
-def _owner(check: Violations, value: str, caller: Caller) -> UUID | None:
-    if not value:
-        return None
-    return caller.user_id if value == "me" else check.uuid("owner_user_id", value)
 
 
 StoredAccount = GetAccountRow | InsertAccountRow | ListAccountsOfUserRow | ListAccountsRow
@@ -166,7 +160,7 @@ def parse_list_accounts(request: ListAccountsRequest, caller: Caller) -> tuple[U
         InvalidRequest: With every violation.
     """
     check = Violations()
-    owner_user_id = _owner(check, request.owner_user_id, caller)
+    owner_user_id = check.user_id_or_none("owner_user_id", request.owner_user_id, caller)
     page = Page(check.page_size(request.page_size), request.page_token)
     check.raise_if_any()
     return owner_user_id, page
@@ -333,11 +327,7 @@ def parse_export_statement(request: ExportStatementRequest) -> Period:
 
 
 def _period(check: Violations, request: GetStatementRequest | ExportStatementRequest) -> Period:
-    period = Period(
-        check.uuid("account_id", request.account_id),
-        check.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST,
-        check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST,
-    )
+    period = Period(check.uuid("account_id", request.account_id), *check.time_range(request))
     if period.start_time > period.end_time:
         check.add("end_time", "must not be before start_time")
     return period

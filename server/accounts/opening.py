@@ -7,12 +7,12 @@ from uuid import UUID
 import asyncpg
 from bankdb import accounts as account_queries
 from bankdb import events as event_queries
-from bankdb import requests as request_queries
 from bankdb.accounts import GetAccountRow, InsertAccountRow
 from uuid_utils.compat import uuid7
 
 from server.database import Connection
-from server.errors import NotFound, RequestIdReused
+from server.errors import NotFound
+from server.request_ids import Request, claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +46,11 @@ async def open_account(connection: Connection, new: NewAccount) -> tuple[GetAcco
         RequestIdReused: The request id stands for another call.
         NotFound: There is no such owner.
     """
-    # The insert waits for another transaction with the same request id and then does nothing, so
-    # of many calls at once one opens and the others find what it opened.
     account_id = uuid7()
-    claimed = await request_queries.add_request(
-        connection,
-        user_id=new.requester_user_id,
-        request_id=new.request_id,
-        rpc=new.rpc,
-        fingerprint=new.fingerprint,
-        result_id=account_id,
-    )
-    if not claimed:
-        request = await request_queries.get_request(
-            connection, user_id=new.requester_user_id, request_id=new.request_id
-        )
-        assert request is not None  # requests are kept for ever
-        if (request.rpc, request.fingerprint) != (new.rpc, new.fingerprint):
-            raise RequestIdReused(new.request_id)
-        existing = await account_queries.get_account(connection, id=request.result_id)
+    request = Request(new.requester_user_id, new.request_id, new.rpc, new.fingerprint)
+    earlier_id = await claim(connection, request, account_id)
+    if earlier_id is not None:
+        existing = await account_queries.get_account(connection, id=earlier_id)
         assert existing is not None  # accounts are never deleted
         return existing, True
     try:

@@ -9,6 +9,7 @@ from bankdb.accounts import GetAccountRow, InsertAccountRow, ListAccountsOfUserR
 from bankdb.models import Entry
 
 from server.accounts.opening import NewAccount, open_account
+from server.accounts.visible import visible_account
 from server.caller import Caller, Role
 from server.database import Database
 from server.errors import Forbidden, NotFound
@@ -57,10 +58,7 @@ class Accounts:
             NotFound: Absent, or not the caller's to see.
         """
         async with self._database.connection() as connection:
-            account = await account_queries.get_account(connection, id=account_id)
-        if account is None or not (caller.reads_everything or account.owner_user_id == caller.user_id):
-            raise NotFound("account", account_id)
-        return account
+            return await visible_account(connection, account_id, caller)
 
     async def page(self, owner_user_id: UUID | None, page: Page, caller: Caller) -> tuple[Rows, str]:
         """One page of accounts, newest first, and the token of the next.

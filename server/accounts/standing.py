@@ -13,13 +13,13 @@ from bankdb import sessions as session_queries
 from bankdb.accounts import GetAccountRow
 
 from server.accounts.errors import AccountNotEmpty, OverdraftInUse
+from server.accounts.visible import visible_account
 from server.audit.recording import AuditEventType, record
 from server.caller import Caller, Role
 from server.database import Connection, Database
 from server.errors import (
     AccountClosed,
     Forbidden,
-    NotFound,
     SessionRevoked,
     StaleVersion,
     Unauthenticated,
@@ -155,9 +155,7 @@ class AccountStanding:
 async def _locked(connection: Connection, account_id: UUID, caller: Caller) -> tuple[GetAccountRow, Caller]:
     """The account, locked and free of overdue holds, and the caller as they are after the lock was taken."""
     # Whose account it is never changes, so who may not see it need not wait for its lock.
-    seen = await account_queries.get_account(connection, id=account_id)
-    if seen is None or not (caller.reads_everything or seen.owner_user_id == caller.user_id):
-        raise NotFound("account", account_id)
+    await visible_account(connection, account_id, caller)
     await release_overdue_holds(connection, [account_id])
     state = await session_queries.get_session_state(connection, id=caller.session_id, user_id=caller.user_id)
     if state is None or not state.live:

@@ -24,7 +24,7 @@ from server.ledger.movements import UNRESOLVED, Kind, Movement, fingerprint_of
 from server.ledger.state import EXPIRED
 from server.reference_data import ReferenceData
 from server.timestamps import to_proto
-from server.violations import Violations
+from server.violations import Violations, parse_id
 
 CREATE_HOLD = "bank.v1.HoldService/CreateHold"
 CAPTURE_HOLD = "bank.v1.HoldService/CaptureHold"
@@ -107,10 +107,7 @@ def parse_hold_id(value: str) -> UUID:
     Raises:
         InvalidRequest: It is no UUID.
     """
-    check = Violations()
-    hold_id = check.uuid("hold_id", value)
-    check.raise_if_any()
-    return hold_id
+    return parse_id("hold_id", value)
 
 
 def parse_list_holds(request: ListHoldsRequest) -> HoldFilter:
@@ -120,7 +117,7 @@ def parse_list_holds(request: ListHoldsRequest) -> HoldFilter:
         InvalidRequest: With every violation.
     """
     check = Violations()
-    account_id = check.uuid("account_id", request.account_id) if request.account_id else None
+    account_id = check.uuid_or_none("account_id", request.account_id)
     state = check.enum("state", request.state, HoldState.items(), "HOLD_STATE_")
     page_size = check.page_size(request.page_size)
     check.raise_if_any()

@@ -6,9 +6,10 @@ from uuid import UUID
 from bankdb import accounts as account_queries
 from bankdb import holds as hold_queries
 from bankdb.holds import GetHoldRow, ListAllHoldsRow, ListHoldsOfAccountsRow
-from bankdb.requests import get_clock
 
+from server.accounts.visible import visible_account
 from server.caller import Caller
+from server.clock import read_clock
 from server.database import Database
 from server.errors import NotFound
 from server.page_token import PageTokens
@@ -66,8 +67,7 @@ class HoldReader:
         scope = ("holds", str(caller.user_id), str(wanted.account_id), str(wanted.state))
         before_id = self._page_tokens.before_id(scope, wanted.page_token)
         async with self._database.connection() as connection:
-            now = await get_clock(connection)
-            assert now is not None  # a clock always tells
+            now = await read_clock(connection)
             if wanted.account_id is None and caller.reads_everything:
                 everyones = await hold_queries.list_all_holds(
                     connection, before_id=before_id, now=now, state=wanted.state, page_size=wanted.page_size + 1
@@ -76,10 +76,7 @@ class HoldReader:
             if wanted.account_id is None:
                 ids = await account_queries.list_account_ids_of_user(connection, owner_user_id=caller.user_id)
             else:
-                account = await account_queries.get_account(connection, id=wanted.account_id)
-                if account is None or not (caller.reads_everything or account.owner_user_id == caller.user_id):
-                    raise NotFound("account", wanted.account_id)
-                ids = [wanted.account_id]
+                ids = [(await visible_account(connection, wanted.account_id, caller)).id]
             rows = await hold_queries.list_holds_of_accounts(
                 connection,
                 account_ids=ids,

@@ -27,7 +27,7 @@ from server.audit.recording import AuditEventType
 from server.caller import Caller
 from server.ledger.blocks import Head
 from server.ledger.verification import Verdict
-from server.timestamps import EARLIEST, LATEST, to_proto
+from server.timestamps import to_proto
 from server.violations import Violations
 
 _HASH = re.compile(r"[0-9A-Fa-f]{64}")
@@ -117,12 +117,15 @@ def parse_list_audit_events(request: ListAuditEventsRequest, caller: Caller) -> 
     """
     check = Violations()
     type_ = check.enum("type", request.type, AuditEventTypeMessage.items(), "AUDIT_EVENT_TYPE_")
+    user_id = check.user_id_or_none("user_id", request.user_id, caller)
+    actor_user_id = check.user_id_or_none("actor_user_id", request.actor_user_id, caller)
+    start_time, end_time = check.time_range(request)
     wanted = AuditFilter(
         type=AuditEventType(type_) if type_ is not None else None,
-        user_id=_user_id(check, "user_id", request.user_id, caller),
-        actor_user_id=_user_id(check, "actor_user_id", request.actor_user_id, caller),
-        start_time=check.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST,
-        end_time=check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST,
+        user_id=user_id,
+        actor_user_id=actor_user_id,
+        start_time=start_time,
+        end_time=end_time,
         page_size=check.page_size(request.page_size),
         page_token=request.page_token,
     )
@@ -151,12 +154,6 @@ def render_audit_events(events: Sequence[AuditEvent], next_page_token: str) -> L
         ],
         next_page_token=next_page_token,
     )
-
-
-def _user_id(check: Violations, field: str, value: str, caller: Caller) -> UUID | None:
-    if value == "me":
-        return caller.user_id
-    return check.uuid(field, value) if value else None
 
 
 def _id_or_empty(value: UUID | None) -> str:

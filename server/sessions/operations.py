@@ -19,12 +19,12 @@ from server.errors import BadCredentials, NotFound, SessionRevoked, Unauthentica
 from server.page_token import PageTokens
 from server.sessions.successor import new_refresh_token, seal, unseal
 from server.tokens import AccessTokens, digest
+from server.uuids import NIL
 
 REFRESH_GRACE_S = 10
 """A refresh token that is presented again within this time returns the same successor."""
 LIVE_SESSIONS_MAX = 50
 """A user who signs in once more loses the session that was refreshed longest ago."""
-_NO_SESSION = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,7 @@ class Sessions:
 
         async def revoke_all(connection: Connection) -> int:
             await _lock_debits(connection, caller.user_id)
-            count = await session_queries.mark_sessions_of_user_revoked(
-                connection, user_id=caller.user_id, kept_id=_NO_SESSION
-            )
+            count = await session_queries.mark_sessions_of_user_revoked(connection, user_id=caller.user_id, kept_id=NIL)
             await record(
                 connection, AuditEventType.ALL_SESSIONS_REVOKED, user_id=caller.user_id, actor=caller, sessions=count
             )

@@ -26,10 +26,9 @@ from server.caller import Caller
 from server.errors import BankError, InvalidRequest
 from server.ledger.movements import UNRESOLVED, Done, Kind, Movement, Posted, fingerprint_of
 from server.reference_data import ReferenceData
-from server.timestamps import EARLIEST, LATEST
 from server.transfer_messages import StoredTransfer, render_entry, render_own_entries, render_posted, render_stored
 from server.transfers.operations import TransferBatch, TransferFilter
-from server.violations import DESCRIPTION_LENGTH_MAX, METADATA_BYTES_MAX, REFERENCE_LENGTH_MAX, Violations
+from server.violations import DESCRIPTION_LENGTH_MAX, METADATA_BYTES_MAX, REFERENCE_LENGTH_MAX, Violations, parse_id
 
 CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
 REVERSE_TRANSFER = "bank.v1.TransferService/ReverseTransfer"
@@ -190,10 +189,7 @@ def parse_get_transfer(request: GetTransferRequest) -> UUID:
     Raises:
         InvalidRequest: It is no UUID.
     """
-    check = Violations()
-    transfer_id = check.uuid("transfer_id", request.transfer_id)
-    check.raise_if_any()
-    return transfer_id
+    return parse_id("transfer_id", request.transfer_id)
 
 
 def render_got(row: GetTransferRow, caller: Caller) -> GetTransferResponse:
@@ -208,9 +204,8 @@ def parse_list_transfers(request: ListTransfersRequest) -> TransferFilter:
         InvalidRequest: With every violation.
     """
     check = Violations()
-    account_id = check.uuid("account_id", request.account_id) if request.account_id else None
-    start_time = check.time("start_time", request.start_time) if request.HasField("start_time") else EARLIEST
-    end_time = check.time("end_time", request.end_time) if request.HasField("end_time") else LATEST
+    account_id = check.uuid_or_none("account_id", request.account_id)
+    start_time, end_time = check.time_range(request)
     kind = check.enum("kind", request.kind, TransferKind.items(), "TRANSFER_KIND_")
     reference = check.text("reference", request.reference, longest=REFERENCE_LENGTH_MAX) or None
     label = _label(check, request.metadata_key, request.metadata_value)

@@ -19,6 +19,7 @@ from bankdb.transfers import (
     ListTransfersOfAccountsRow,
 )
 
+from server.accounts.visible import visible_account
 from server.caller import Caller
 from server.database import Connection, Database
 from server.errors import BankError, NotFound
@@ -141,7 +142,7 @@ class TransferReader:
         scope = wanted.scope(caller)
         async with self._database.connection() as connection:
             if wanted.account_id is not None:
-                await self._check_account(connection, wanted.account_id, caller)
+                await visible_account(connection, wanted.account_id, caller)
             if wanted.reference is not None:
                 self._page_tokens.read(scope, wanted.page_token)  # this list has one page, so no token is good
                 return await self._by_reference(connection, wanted, caller), ""
@@ -155,12 +156,6 @@ class TransferReader:
                 else await account_queries.list_account_ids_of_user(connection, owner_user_id=caller.user_id)
             )
             return await self._of_accounts(connection, wanted, account_ids, scope)
-
-    @staticmethod
-    async def _check_account(connection: Connection, account_id: UUID, caller: Caller) -> None:
-        account = await account_queries.get_account(connection, id=account_id)
-        if account is None or not (caller.reads_everything or account.owner_user_id == caller.user_id):
-            raise NotFound("account", account_id)
 
     @staticmethod
     async def _by_reference(

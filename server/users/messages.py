@@ -45,7 +45,7 @@ def parse_create_user(request: pb.CreateUserRequest, policy: PasswordPolicy) -> 
 def parse_user_id(request: pb.GetUserRequest | pb.DisableUserRequest | pb.EnableUserRequest, caller: Caller) -> UUID:
     """The user asked for; `me` is the caller."""
     check = Violations()
-    user_id = _user_id(check, "user_id", request.user_id, caller)
+    user_id = check.user_id("user_id", request.user_id, caller)
     check.raise_if_any()
     return user_id
 
@@ -61,7 +61,7 @@ def parse_list_users(request: pb.ListUsersRequest) -> tuple[int, str]:
 def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UUID, str]:
     """Whose profile to change, and the full name; fields that the mask does not name are not looked at."""
     check = Violations()
-    user_id = _user_id(check, "user.id", request.user.id, caller)
+    user_id = check.user_id("user.id", request.user.id, caller)
     full_name = ""
     if "email" in request.update_mask.paths:
         check.add("update_mask", "must not name email: call ChangeEmail, which asks for the password")
@@ -74,7 +74,7 @@ def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UU
 def parse_set_user_roles(request: pb.SetUserRolesRequest, caller: Caller) -> tuple[UUID, frozenset[Role]]:
     """Whose roles to replace, and by which; ROLE_DEPOSITOR is added."""
     check = Violations()
-    user_id = _user_id(check, "user_id", request.user_id, caller)
+    user_id = check.user_id("user_id", request.user_id, caller)
     for number, role in enumerate(request.roles):
         if role not in _ROLES:
             check.add(f"roles[{number}]", "must be one of the named roles, not ROLE_UNSPECIFIED")
@@ -94,7 +94,7 @@ def parse_change_email(request: pb.ChangeEmailRequest, caller: Caller) -> Addres
     """Another address of a user; the current password is not looked at."""
     check = Violations()
     command = AddressChange(
-        user_id=_user_id(check, "user_id", request.user_id, caller),
+        user_id=check.user_id("user_id", request.user_id, caller),
         current_password=request.current_password,
         new_email=_email(check, "new_email", request.new_email),
     )
@@ -115,7 +115,7 @@ def parse_change_password(
     """
     check = Violations()
     command = PasswordChange(
-        user_id=_user_id(check, "user_id", request.user_id, caller),
+        user_id=check.user_id("user_id", request.user_id, caller),
         current_password=request.current_password,
         new_password=_new_password(check, "new_password", request.new_password, username, policy),
     )
@@ -149,10 +149,6 @@ def render_user(user: User) -> pb.User:
         disabled=user.disabled,
         create_time=to_proto(user.create_time),
     )
-
-
-def _user_id(check: Violations, field: str, value: str, caller: Caller) -> UUID:
-    return caller.user_id if value == "me" else check.uuid(field, value)
 
 
 def _username(check: Violations, value: str) -> str:

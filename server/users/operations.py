@@ -1,30 +1,26 @@
 """What users are: signed up, read, and changed by themselves and by admins."""
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 from bankdb import accounts as account_queries
-from bankdb import events as event_queries
-from bankdb import outbox as outbox_queries
 from bankdb import sessions as session_queries
 from bankdb import users as user_queries
 from bankdb.models import User
-from uuid_utils.compat import uuid7
 
 from server.audit.recording import AuditEventType, record
 from server.caller import Caller, Role, current_origin
 from server.database import Connection, Database
 from server.errors import FieldViolation, InvalidRequest, NotFound, UsernameTaken
-from server.jobs import Job, payload
 from server.page_token import PageTokens
 from server.passwords import Passwords
 from server.throttles import Action, RateLimits
 from server.tokens import VERIFY_EMAIL
 from server.users.links import Links
-from server.violations import NIL
+from server.users.signing_up import add_user, publish
+from server.uuids import NIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +68,14 @@ class Users:
         """
         await self._rate_limits.take(Action.SIGN_UP, current_origin().client_address)
         password_hash = await self._passwords.hash(command.password)
-        user_id = uuid7()
 
         async def insert(connection: Connection) -> User:
-            user = await user_queries.insert_user(
+            user = await add_user(
                 connection,
-                id=user_id,
                 username=command.username,
                 password_hash=password_hash,
                 full_name=command.full_name,
                 email=command.email,
-            )
-            assert user is not None
-            await _publish(connection, "user.created", user, username=user.username)
-            await record(connection, AuditEventType.USER_CREATED, user_id=user.id)
-            await outbox_queries.insert_outbox_job(
-                connection, id=uuid7(), job=Job.OPEN_FIRST_ACCOUNT, payload=payload(user_id=user.id)
             )
             await self._links.send(connection, VERIFY_EMAIL, user.id, user.email)
             return user
@@ -147,7 +135,7 @@ class Users:
         async def update(connection: Connection, user: User) -> User | None:
             if user.roles == names:
                 return user
-            await _publish(connection, "user.roles_changed", user, roles=names)
+            await publish(connection, "user.roles_changed", user, roles=names)
             await record(connection, AuditEventType.ROLES_CHANGED, user_id=user_id, actor=caller, roles=",".join(names))
             return await user_queries.update_user_roles(connection, id=user_id, roles=names)
 
@@ -178,7 +166,7 @@ class Users:
         async def update(connection: Connection, user: User) -> User | None:
             if user.disabled == disabled:
                 return user
-            await _publish(connection, "user.disabled" if disabled else "user.enabled", user)
+            await publish(connection, "user.disabled" if disabled else "user.enabled", user)
             if disabled:
                 # Whoever was signed in stays out when the user is enabled again.
                 await session_queries.mark_sessions_of_user_revoked(connection, user_id=user_id, kept_id=NIL)
@@ -207,9 +195,3 @@ def _found(user: User | None, user_id: UUID) -> User:
     if user is None:
         raise NotFound("user", user_id)
     return user
-
-
-async def _publish(connection: Connection, event: str, user: User, **facts: object) -> None:
-    await event_queries.insert_event(
-        connection, type=event, subject_id=user.id, user_id=user.id, data=json.dumps(facts) if facts else None
-    )

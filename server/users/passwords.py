@@ -17,7 +17,7 @@ from server.tokens import RESET_PASSWORD, VERIFY_EMAIL
 from server.users.confirmation import PasswordConfirmation, still_confirmed
 from server.users.even_time import MAIL_ANSWER_S, taking_at_least
 from server.users.links import Links
-from server.violations import NIL
+from server.uuids import NIL
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,15 @@ BOUNDARIES = (
         ("server",),
         "the ledger stands below every noun",
         but=("server/ledger/rpc.py", "server/ledger/messages.py"),
-        only=("server.ledger", "server.database", "server.errors", "server.caller", "server.metrics", "server.uuids"),
+        only=(
+            "server.ledger",
+            "server.database",
+            "server.errors",
+            "server.caller",
+            "server.clock",
+            "server.metrics",
+            "server.uuids",
+        ),
     ),
     Boundary(
         "server/ledger/posting.py",

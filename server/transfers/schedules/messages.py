@@ -18,7 +18,7 @@ from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.reference_data import ReferenceData
 from server.timestamps import EARLIEST, to_proto
 from server.transfers.schedules.operations import NewSchedule, ScheduleFilter
-from server.violations import DESCRIPTION_LENGTH_MAX, REFERENCE_LENGTH_MAX, Violations
+from server.violations import DESCRIPTION_LENGTH_MAX, REFERENCE_LENGTH_MAX, Violations, parse_id
 
 CREATE_SCHEDULED_TRANSFER = "bank.v1.TransferService/CreateScheduledTransfer"
 
@@ -66,10 +66,7 @@ def parse_schedule_id(value: str) -> UUID:
     Raises:
         InvalidRequest: It is no UUID.
     """
-    check = Violations()
-    scheduled_transfer_id = check.uuid("scheduled_transfer_id", value)
-    check.raise_if_any()
-    return scheduled_transfer_id
+    return parse_id("scheduled_transfer_id", value)
 
 
 def parse_list_schedules(request: ListScheduledTransfersRequest) -> ScheduleFilter:
@@ -79,7 +76,7 @@ def parse_list_schedules(request: ListScheduledTransfersRequest) -> ScheduleFilt
         InvalidRequest: With every violation.
     """
     check = Violations()
-    account_id = check.uuid("account_id", request.account_id) if request.account_id else None
+    account_id = check.uuid_or_none("account_id", request.account_id)
     state = check.enum("state", request.state, ScheduledTransferState.items(), "SCHEDULED_TRANSFER_STATE_")
     page_size = check.page_size(request.page_size)
     check.raise_if_any()

@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bankdb import accounts as account_queries
-from bankdb import requests as request_queries
 from bankdb import scheduled_transfers as queries
 from bankdb.models import ScheduledTransfer
 
+from server.accounts.visible import visible_account
 from server.caller import Caller
+from server.clock import read_clock
 from server.database import Connection, Database
-from server.errors import FieldViolation, Forbidden, InvalidRequest, NotFound, RequestIdReused
+from server.errors import FieldViolation, Forbidden, InvalidRequest, NotFound
 from server.ledger import rules
 from server.ledger.movements import Movement
 from server.ledger.reading import account_ids, lock_accounts, read_contexts
 from server.ledger.time_ordered_ids import time_ordered_id
 from server.page_token import PageTokens
+from server.request_ids import Request, claim
 from server.transfers.schedules.errors import ScheduleNotPending
 
 EXECUTE_TIME_MAX = timedelta(days=366)
@@ -110,8 +111,7 @@ class Schedules:
                 raise Forbidden("only the owner of the source account cancels a scheduled transfer")
             if row.state == "CANCELED":
                 return row
-            now = await request_queries.get_clock(connection)
-            assert now is not None  # a clock always tells
+            now = await read_clock(connection)
             if row.state != "SCHEDULED" or row.execute_time <= now:
                 raise ScheduleNotPending(row.id, row.state)
             canceled = await queries.mark_scheduled_transfer_canceled(connection, id=row.id)
@@ -142,17 +142,13 @@ async def _create(connection: Connection, new: NewSchedule) -> tuple[ScheduledTr
     if refusal is not None:
         raise refusal
     schedule_id = time_ordered_id(context.now, 0)
+    request = Request(movement.user_id, movement.request_id, movement.rpc, movement.fingerprint)
     # Waits for another call with the same id and other accounts; undone if this one is refused.
-    claimed = await request_queries.add_request(
-        connection,
-        user_id=movement.user_id,
-        request_id=movement.request_id,
-        rpc=movement.rpc,
-        fingerprint=movement.fingerprint,
-        result_id=schedule_id,
-    )
-    if not claimed:
-        return await _replayed(connection, movement), True
+    earlier_id = await claim(connection, request, schedule_id)
+    if earlier_id is not None:
+        earlier = await queries.get_scheduled_transfer(connection, id=earlier_id)
+        assert earlier is not None  # its request row was written with it
+        return earlier, True
     source, destination = accounts.get(movement.source_id), accounts.get(movement.destination_id)
     refusal = rules.refusal_of_ownership(movement, source, destination)
     if refusal is None:
@@ -185,24 +181,12 @@ async def _create(connection: Connection, new: NewSchedule) -> tuple[ScheduledTr
     return row, False
 
 
-async def _replayed(connection: Connection, movement: Movement) -> ScheduledTransfer:
-    request = await request_queries.get_request(connection, user_id=movement.user_id, request_id=movement.request_id)
-    assert request is not None  # requests are kept for ever
-    if (request.rpc, request.fingerprint) != (movement.rpc, movement.fingerprint):
-        raise RequestIdReused(movement.request_id)
-    row = await queries.get_scheduled_transfer(connection, id=request.result_id)
-    assert row is not None  # its request row was written with it
-    return row
-
-
 async def _list(
     connection: Connection, wanted: ScheduleFilter, before_id: UUID, caller: Caller
 ) -> list[ScheduledTransfer]:
     size = wanted.page_size + 1
     if wanted.account_id is not None:
-        account = await account_queries.get_account(connection, id=wanted.account_id)
-        if account is None or not (caller.reads_everything or account.owner_user_id == caller.user_id):
-            raise NotFound("account", wanted.account_id)
+        await visible_account(connection, wanted.account_id, caller)
         return await queries.list_scheduled_transfers_of_account(
             connection,
             account_id=wanted.account_id,
