@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth \
+.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -46,6 +46,9 @@ administrator: runtime ## Make a user an administrator: make administrator USERN
 
 gen: setup ## Rebuild gen/ from proto/ and db/
 	$(VENV_PYTHON) -m tools.generate
+
+schema-docs: setup ## Rebuild docs/schema.dbml and docs/schema.md from the migrated database
+	$(VENV_PYTHON) -m tools.schema_docs
 
 fmt: setup ## Format the code and the contract
 	$(VENV_PYTHON) -m ruff check --fix-only --quiet .

@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -27,6 +28,7 @@ MIGRATIONS_DIR = ROOT / "db" / "migrations"
 
 _LOCK_KEY = 7_305_432_100
 _LOCK_POLL_S = 0.2
+_LOCK_TIMEOUT_MS = 2000
 CONNECT_WAIT_S = 60.0
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TEMPLATE = """\
@@ -38,6 +40,8 @@ SET LOCAL lock_timeout = '2s';
 
 SET LOCAL lock_timeout = '2s';
 """
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def migrate(
@@ -63,10 +67,11 @@ async def migrate(
         StackError: The database does not answer in time or refuses the role, or a migration failed.
     """
     url = _without_tls_on_loopback(owner_url)
-    async with _only_runner(url, say, connect_wait_s):
+    async with _only_runner(url, say, connect_wait_s) as connection:
+        await _drop_unfinished_indexes(connection)
         command = [str(Path(sysconfig.get_path("scripts"), "dbmate")), "--no-dump-schema"]
         command += ["--migrations-dir", str(migrations_dir), action]
-        return await run_command(command, {**os.environ, "DATABASE_URL": url})
+        return await run_command(command, {**os.environ, "DATABASE_URL": _with_lock_timeout(url)})
 
 
 def new_migration(name: str, migrations_dir: Path) -> Path:
@@ -84,7 +89,7 @@ def new_migration(name: str, migrations_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def _only_runner(url: str, say: Callable[[str], None], connect_wait_s: float) -> AsyncIterator[None]:
+async def _only_runner(url: str, say: Callable[[str], None], connect_wait_s: float) -> AsyncIterator[Connection]:
     connection = await _connect(url, say, connect_wait_s)
     try:
         told = False
@@ -93,12 +98,21 @@ async def _only_runner(url: str, say: Callable[[str], None], connect_wait_s: flo
                 say("another migration is running on this database: waiting for it")
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
-        yield
+        yield connection
     finally:
         await connection.close(timeout=5)
 
 
-async def _connect(url: str, say: Callable[[str], None], wait_s: float) -> "asyncpg.Connection[asyncpg.Record]":
+async def _drop_unfinished_indexes(connection: Connection) -> None:
+    """What is left of an index whose concurrent build failed would pass for the index."""
+    for name in await connection.fetch(
+        "SELECT quote_ident(relname) FROM pg_index INNER JOIN pg_class ON indexrelid = pg_class.oid"
+        " WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = 'public'::regnamespace"
+    ):
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name[0]}")
+
+
+async def _connect(url: str, say: Callable[[str], None], wait_s: float) -> Connection:
     parts = urlsplit(url)
     server = f"PostgreSQL at {parts.hostname or 'the local socket'}:{parts.port or 5432}"
     deadline = asyncio.get_running_loop().time() + wait_s
@@ -125,7 +139,18 @@ def _without_tls_on_loopback(url: str) -> str:
     return parts._replace(query=f"{parts.query}&sslmode=disable".lstrip("&")).geturl()
 
 
-def _owner_url(settings: Settings) -> str:
+def _with_lock_timeout(url: str) -> str:
+    """For the migrations that cannot set it themselves, because they are one statement without a transaction."""
+    parts = urlsplit(url)
+    return parts._replace(query=f"{parts.query}&lock_timeout={_LOCK_TIMEOUT_MS}".lstrip("&")).geturl()
+
+
+def owner_url(settings: Settings) -> str:
+    """The database to migrate: the one that is named, or that of the local stack.
+
+    Raises:
+        StackError: Neither is there.
+    """
     if settings.migration_database_url is not None:
         return settings.migration_database_url
     secrets = load_secrets(settings.state_dir)
@@ -147,9 +172,9 @@ def main() -> int:
             print(new_migration(arguments.name, MIGRATIONS_DIR))
             return 0
         action = "rollback" if arguments.action == "down" else arguments.action
-        owner_url = _owner_url(read_settings())
+        url = owner_url(read_settings())
         say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - used once
-        print(asyncio.run(migrate(action, owner_url, MIGRATIONS_DIR, say)))
+        print(asyncio.run(migrate(action, url, MIGRATIONS_DIR, say)))
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

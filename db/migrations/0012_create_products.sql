@@ -24,7 +24,6 @@ CREATE TABLE products (
     CONSTRAINT products_pkey PRIMARY KEY (id),
     CONSTRAINT products_merchant_user_id_fkey FOREIGN KEY (merchant_user_id) REFERENCES users (id),
     CONSTRAINT products_currency_code_fkey FOREIGN KEY (currency_code) REFERENCES currencies (currency_code),
-    CONSTRAINT products_settlement_account_id_fkey FOREIGN KEY (settlement_account_id) REFERENCES accounts (id),
     CONSTRAINT products_name_not_empty CHECK (name <> ''),
     CONSTRAINT products_price_minor_range CHECK (price_minor BETWEEN 1 AND 100000000000000000),
     CONSTRAINT products_on_hand_range CHECK (on_hand BETWEEN 0 AND 1000000000000),

@@ -21,12 +21,8 @@ CREATE TABLE orders (
     create_time timestamptz NOT NULL,
     update_time timestamptz NOT NULL,
     CONSTRAINT orders_pkey PRIMARY KEY (id),
-    -- None to users: their rows are locked before accounts, and this is written after.
-    CONSTRAINT orders_payment_account_id_fkey FOREIGN KEY (payment_account_id) REFERENCES accounts (id),
-    CONSTRAINT orders_settlement_account_id_fkey FOREIGN KEY (settlement_account_id) REFERENCES accounts (id),
-    CONSTRAINT orders_hold_id_fkey FOREIGN KEY (hold_id) REFERENCES holds (id),
+    -- No key to users: their rows are locked before accounts, and this is written after.
     CONSTRAINT orders_hold_id_key UNIQUE (hold_id),
-    CONSTRAINT orders_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfers (id),
     CONSTRAINT orders_total_minor_range CHECK (total_minor BETWEEN 1 AND 100000000000000000),
     -- The states that server/orders/transitions.py leads to, and no others.
     CONSTRAINT orders_states_legal CHECK (
@@ -68,12 +64,6 @@ CREATE TABLE order_items (
     CONSTRAINT order_items_restocked_quantity_range CHECK (restocked_quantity BETWEEN 0 AND quantity)
 );
 
-ALTER TABLE holds ADD COLUMN order_id uuid;
-ALTER TABLE transfers ADD COLUMN order_id uuid;
--- No order holds money twice or is paid twice, whatever else fails.
-CREATE UNIQUE INDEX holds_order_id_key ON holds (order_id) WHERE order_id IS NOT NULL;
-CREATE UNIQUE INDEX transfers_order_id_key ON transfers (order_id) WHERE order_id IS NOT NULL AND kind = 'CAPTURE';
-
 GRANT SELECT, INSERT ON orders, order_items TO bank_app;
 GRANT UPDATE (state, payment_state, fulfillment_state, transfer_id, update_time) ON orders TO bank_app;
 GRANT UPDATE (restocked_quantity) ON order_items TO bank_app;
@@ -82,9 +72,5 @@ GRANT UPDATE (restocked_quantity) ON order_items TO bank_app;
 
 SET LOCAL lock_timeout = '2s';
 
-DROP INDEX transfers_order_id_key;
-DROP INDEX holds_order_id_key;
-ALTER TABLE transfers DROP COLUMN order_id;
-ALTER TABLE holds DROP COLUMN order_id;
 DROP TABLE order_items;
 DROP TABLE orders;

@@ -105,7 +105,7 @@ class Parts:
             **self.settings,
         }
 
-    async def create(self) -> None:
+    async def create(self, migrations: Path = MIGRATIONS_DIR) -> None:
         """Make keys and a migrated database; PostgreSQL is left running."""
         write_new(self.keys_file)
         await create_cluster(self.folder / "data", self.secrets, dict(os.environ))
@@ -114,7 +114,7 @@ class Parts:
             database_url(SUPERUSER, self.secrets.postgres, self.postgres_port, "postgres"), self.secrets
         )
         await prepare_database(database_url(SUPERUSER, self.secrets.postgres, self.postgres_port, "postgres"))
-        await migrate("up", self.owner_url, MIGRATIONS_DIR, print)
+        await migrate("up", self.owner_url, migrations, print)
 
     async def start_postgres(self) -> None:
         # The ledger stops waiting for a lock sooner than PostgreSQL by default looks for a deadlock.
@@ -136,10 +136,17 @@ class Parts:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    async def start_server(self, process: int, *, ready: bool = True, **environment: str) -> Child:
+    async def start_server(
+        self, process: int, *, ready: bool = True, release: Path | None = None, **environment: str
+    ) -> Child:
+        """Start one process, of another release if its folder is given."""
+        safe_path = []
+        if release is not None:
+            environment["PYTHONPATH"] = f"{release}:{release / 'gen'}"
+            safe_path = ["-P"]  # not the code of the folder it is started in
         service = Service(
             f"server-{process}",
-            [sys.executable, "-m", "server", "--process", str(process)],
+            [sys.executable, *safe_path, "-m", "server", "--process", str(process)],
             partial(serves_grpc, self.server_ports[process]),
             {**self.environment, **environment},
             grace_s=15,
