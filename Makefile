@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs \
+.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs restore-drill \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -35,6 +35,9 @@ mail-preview: runtime ## Write every mail with sample data to .local/mail-previe
 verify: runtime ## Check every balance of the running service against its entries
 	@$(VENV_PYTHON) -m local verify
 
+restore-drill: runtime ## Back the running local stack up, restore it aside, and verify what came back
+	@$(VENV_PYTHON) -m local.restore_drill
+
 server: runtime ## Start the server alone, with the settings of the environment
 	@exec $(VENV_PYTHON) -m server
 
@@ -48,7 +51,7 @@ gen: setup ## Rebuild gen/ from proto/ and db/
 	$(VENV_PYTHON) -m tools.generate
 
 schema-docs: setup ## Rebuild docs/schema.dbml and docs/schema.md from the migrated database
-	$(VENV_PYTHON) -m tools.schema_docs
+	$(VENV_PYTHON) -m local.schema_docs
 
 fmt: setup ## Format the code and the contract
 	$(VENV_PYTHON) -m ruff check --fix-only --quiet .

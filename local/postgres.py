@@ -44,7 +44,7 @@ async def create_cluster(data: Path, secrets: Secrets, environment: Mapping[str,
     unfinished.mkdir(mode=0o700, parents=True)
     password_file = data.with_suffix(".password")
     write_private(password_file, secrets.postgres)
-    as_user = _unprivileged(data)
+    as_user = unprivileged(data)
     if as_user and as_user != _OWN_NAMESPACE:
         for path in (unfinished, password_file):
             shutil.chown(path, _NOBODY, _NOBODY)
@@ -70,7 +70,7 @@ def postgres_service(
         "shared_buffers": "256MB",
         **(options or {}),
     }
-    command = [*_unprivileged(data), str(binary("postgres")), "-D", str(data)]
+    command = [*unprivileged(data), str(binary("postgres")), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     return Service(
@@ -126,7 +126,7 @@ def binary(name: str) -> Path:
     return Path(wheel.submodule_search_locations[0]) / "pginstall18" / "bin" / name
 
 
-def _unprivileged(data: Path) -> tuple[str, ...]:
+def unprivileged(data: Path) -> tuple[str, ...]:
     """Command prefix under which PostgreSQL, which refuses root, may use this data folder.
 
     Root becomes somebody else inside a user namespace only: on disk all stays root's, and no folder has to be

@@ -22,6 +22,15 @@ async def verify(server_target: str) -> str:
         ledger = ledger_service_pb2_grpc.LedgerServiceStub(admin.channel)
         request = ledger_service_pb2.VerifyLedgerRequest()
         answer = await ledger.VerifyLedger(request, metadata=admin.metadata, timeout=_TIMEOUT_S)
+    return told(answer)
+
+
+def told(answer: ledger_service_pb2.VerifyLedgerResponse) -> str:
+    """The verdict in one line.
+
+    Raises:
+        StackError: A rule is broken; names each place.
+    """
     if not answer.consistent:
         rules = ledger_service_pb2.LedgerRule
         lines = [

@@ -62,9 +62,14 @@ class Parts:
         environment: Of the server processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], postgres_options: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.folder = folder
         self.settings = settings
+        self.data = folder / "data"
+        # The ledger stops waiting for a lock sooner than PostgreSQL by default looks for a deadlock.
+        self.postgres_options = {"deadlock_timeout": "5ms", **postgres_options}
         self.secrets = new_secrets()
         ports = free_ports(2 + 2 * PROCESSES)
         self.postgres_port, self.database_port = ports, ports + 1
@@ -108,7 +113,7 @@ class Parts:
     async def create(self, migrations: Path = MIGRATIONS_DIR) -> None:
         """Make keys and a migrated database; PostgreSQL is left running."""
         write_new(self.keys_file)
-        await create_cluster(self.folder / "data", self.secrets, dict(os.environ))
+        await create_cluster(self.data, self.secrets, dict(os.environ))
         await self.start_postgres()
         await prepare_roles(
             database_url(SUPERUSER, self.secrets.postgres, self.postgres_port, "postgres"), self.secrets
@@ -117,9 +122,7 @@ class Parts:
         await migrate("up", self.owner_url, migrations, print)
 
     async def start_postgres(self) -> None:
-        # The ledger stops waiting for a lock sooner than PostgreSQL by default looks for a deadlock.
-        options = {"deadlock_timeout": "5ms"}
-        service = postgres_service(self.folder / "data", self.postgres_port, self.secrets, dict(os.environ), options)
+        service = postgres_service(self.data, self.postgres_port, self.secrets, dict(os.environ), self.postgres_options)
         self.postgres = await start_service(service, self.folder)
         await asyncio.wait_for(self.postgres.wait_ready(), _START_TIMEOUT_S)
 
@@ -236,17 +239,30 @@ class Parts:
 
 @asynccontextmanager
 async def running_parts(
-    folder: Path, proxy: "DatabaseProxy | None" = None, settings: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    proxy: "DatabaseProxy | None" = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    release: Path | None = None,
+    postgres_options: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Parts]:
-    """All parts, started; the servers reach the database through a proxy that the tests may turn."""
-    parts = Parts(folder, settings)
+    """All parts, started; the servers reach the database through a proxy that the tests may turn.
+
+    Args:
+        folder: For data, logs and keys.
+        proxy: One of the test's own.
+        settings: Of the servers, beside the usual ones.
+        release: Folder of another release to run; its schema too.
+        postgres_options: Settings of PostgreSQL.
+    """
+    parts = Parts(folder, settings, postgres_options)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.stop)
-        await parts.create()
+        await parts.create(release / "db" / "migrations" if release else MIGRATIONS_DIR)
         proxy = proxy or DatabaseProxy()
         await proxy.open(parts.database_port, parts.postgres_port)
         stack.push_async_callback(proxy.close)
-        await asyncio.gather(*(parts.start_server(number, ready=False) for number in range(PROCESSES)))
+        await asyncio.gather(*(parts.start_server(number, ready=False, release=release) for number in range(PROCESSES)))
         parts.gateway = await stack.enter_async_context(running_gateway(folder, parts.server_ports))
         await asyncio.gather(*(asyncio.wait_for(child.wait_ready(), _START_TIMEOUT_S) for child in parts.servers))
         await until_ready(parts)

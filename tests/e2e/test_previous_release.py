@@ -6,7 +6,7 @@ tests/releases/ keeps what the newest release runs of; `make release-archive` re
 import asyncio
 import tarfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,10 +16,9 @@ import pytest
 from local.migrate import MIGRATIONS_DIR, migrate
 from local.settings import ROOT
 from tests.e2e.conftest import transfer_fields
-from tests.e2e.parts import PROCESSES, Customer, DatabaseProxy, Parts, until_ready
+from tests.e2e.parts import Customer, Parts, running_parts
 from tests.e2e.payments import assert_log_is_true, assert_order_is_real, paying
 from tests.e2e.wire import GrpcWire
-from tests.envoy.gateway import running_gateway
 
 [ARCHIVE] = (ROOT / "tests" / "releases").glob("*.tar.xz")
 
@@ -36,16 +35,7 @@ def previous(tmp_path: Path) -> Path:
 @pytest.fixture
 async def parts(tmp_path: Path, previous: Path) -> AsyncIterator[Parts]:
     """The previous release on its own schema, behind this one's gateway."""
-    parts = Parts(tmp_path, {})
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(parts.stop)
-        await parts.create(previous / "db" / "migrations")
-        proxy = DatabaseProxy()
-        await proxy.open(parts.database_port, parts.postgres_port)
-        stack.push_async_callback(proxy.close)
-        await asyncio.gather(*(parts.start_server(number, release=previous) for number in range(PROCESSES)))
-        parts.gateway = await stack.enter_async_context(running_gateway(tmp_path, parts.server_ports))
-        await until_ready(parts)
+    async with running_parts(tmp_path, release=previous) as parts:
         yield parts
 
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from local.schema_docs import UngroupedTableError, differing, documents, read
 from local.settings import ROOT
 from tests.conftest import CloneDatabase
-from tools.schema_docs import UngroupedTableError, differing, documents, read
 
 
 @pytest.fixture

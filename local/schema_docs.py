@@ -1,7 +1,7 @@
 """Describe the live schema: docs/schema.dbml, for tools, and docs/schema.md, with its diagrams.
 
-python -m tools.schema_docs           write both, from MIGRATION_DATABASE_URL or the running local stack
-python -m tools.schema_docs --check   change nothing, exit 1 naming what differs
+python -m local.schema_docs           write both, from MIGRATION_DATABASE_URL or the running local stack
+python -m local.schema_docs --check   change nothing, exit 1 naming what differs
 """
 
 import argparse
@@ -140,7 +140,7 @@ def documents(schema: Schema) -> dict[str, str]:
     """
     grouped = [table for tables in GROUPS.values() for table in tables]
     if odd := sorted(schema.columns.keys() ^ set(grouped)):
-        raise UngroupedTableError(f"GROUPS in tools/schema_docs.py and the schema differ in {', '.join(odd)}")
+        raise UngroupedTableError(f"GROUPS in local/schema_docs.py and the schema differ in {', '.join(odd)}")
     diagrams = [f"\n## {title}\n\n{_diagram(schema, tables)}" for title, tables in GROUPS.items()]
     tables = "\n".join(_dbml_table(schema, table) for table in sorted(schema.columns))
     return {"schema.dbml": tables + "\n" + _dbml_references(schema), "schema.md": _HEAD + "".join(diagrams)}
@@ -197,7 +197,7 @@ def _dbml_table(schema: Schema, table: str) -> str:
             settings.append(f"default: `{column['fallback']}`")
         if column["note"]:
             settings.append(f"note: {_text(column['note'])}")
-        shown = f' [{", ".join(settings)}]' if settings else ""
+        shown = f" [{', '.join(settings)}]" if settings else ""
         kind = column["type"] if " " not in column["type"] else f'"{column["type"]}"'
         lines.append(f"  {column['name']} {kind}{shown}")
     lines += ["", "  indexes {", *(_dbml_index(key) for key in schema.keys.get(table, ())), "  }"]
@@ -239,7 +239,7 @@ def differing(wanted: Mapping[str, str], folder: Path) -> list[str]:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.schema_docs", description="Describe the live schema.")
+    parser = argparse.ArgumentParser(prog="python -m local.schema_docs", description="Describe the live schema.")
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if docs/ is not up to date")
     check: bool = parser.parse_args().check
     try:
