@@ -61,7 +61,7 @@ class Batches:
             self._present -= 1
 
     async def _try(self, movements: list[Movement], atomic: bool) -> list[Outcome]:
-        committing: dict[object, Done] = {}
+        committing: dict[int, Done] = {}
         for tries_left in range(TRIES_MAX - 1, -1, -1):
             try:
                 evaluation = await self._run(movements, atomic, committing)
@@ -82,12 +82,12 @@ class Batches:
                 for outcome in evaluation.outcomes:
                     if isinstance(outcome, BankError):
                         LEDGER_REFUSALS.labels(outcome.reason).inc()
-                return [_own(outcome, committing) for outcome in evaluation.outcomes]
+                return [_own(outcome, committing.get(index)) for index, outcome in enumerate(evaluation.outcomes)]
             await asyncio.sleep(random.uniform(0.05, 0.25))  # noqa: S311 - spreads tries, keeps no secret
         raise AssertionError("unreachable")
 
-    async def _run(self, movements: list[Movement], atomic: bool, committing: dict[object, Done]) -> Evaluation:
-        """Run the batch once; `committing` keeps what was being committed, by result id."""
+    async def _run(self, movements: list[Movement], atomic: bool, committing: dict[int, Done]) -> Evaluation:
+        """Run the batch once; `committing` keeps what was being committed, by index."""
         async with asyncio.timeout(BATCH_TIMEOUT_S):
             connection = await self._pool.acquire()
             try:
@@ -96,7 +96,9 @@ class Batches:
                 if atomic:
                     _refuse_if_any(evaluation)
                 committing |= {
-                    outcome.result_id: outcome for outcome in evaluation.outcomes if isinstance(outcome, Posted | Held)
+                    index: outcome
+                    for index, outcome in enumerate(evaluation.outcomes)
+                    if isinstance(outcome, Posted | Held)
                 }
                 await connection.execute("COMMIT")
             except CONNECTION_ERRORS:
@@ -118,6 +120,6 @@ def _refuse_if_any(evaluation: Evaluation) -> None:
             raise outcome
 
 
-def _own(outcome: Outcome, committing: dict[object, Done]) -> Outcome:
-    """What is replayed may be what this very call committed without being told."""
-    return committing.get(outcome.result_id, outcome) if isinstance(outcome, Replay) else outcome
+def _own(outcome: Outcome, committed: Done | None) -> Outcome:
+    """What is replayed may be what this very item committed without being told."""
+    return committed if committed and outcome == Replay(committed.result_id) else outcome

@@ -173,7 +173,6 @@ class CommitQueue:
             try:
                 batch, movements, books = await self._lock(connection, batch)
                 evaluation = await decide(connection, movements, books)
-                own = {each.committing.result_id: each.committing for each in batch if each.committing}
                 await write(connection, evaluation, books)
                 await _commit(connection, batch, evaluation)
             except CONNECTION_ERRORS:
@@ -187,9 +186,11 @@ class CommitQueue:
             if isinstance(outcome, BankError):
                 LEDGER_REFUSALS.labels(outcome.reason).inc()
                 waiting.refuse(outcome)
-            elif isinstance(outcome, Replay):
-                # What is replayed may be what this very call committed without being told.
-                waiting.answer(own.get(outcome.result_id, outcome))
+            elif (
+                isinstance(outcome, Replay) and waiting.committing and outcome.result_id == waiting.committing.result_id
+            ):
+                # What is replayed is what this very call committed without being told.
+                waiting.answer(waiting.committing)
             else:
                 waiting.answer(outcome)
 

@@ -44,6 +44,17 @@ class TestIndependent:
         assert again == [Replay(outcome.result_id) for outcome in first if isinstance(outcome, Posted)]
         assert await bank.posted_minor(source) == 50
 
+    async def test_item_named_twice_is_posted_once_and_then_replayed(self, bank: Bank, batches: Batches) -> None:
+        alice, bob = await bank.person(), await bank.person()
+        source, destination = await bank.account(alice, 100), await bank.account(bob)
+        item = movement(alice, source, destination, 10)
+
+        posted, replayed = await batches.post([item, item], atomic=False)
+
+        assert isinstance(posted, Posted)
+        assert replayed == Replay(posted.transfer_id)
+        assert await bank.posted_minor(source) == 90
+
     async def test_thousand_items_are_one_transaction(self, bank: Bank, batches: Batches) -> None:
         alice, bob = await bank.person(), await bank.person()
         source, destination = await bank.account(alice, 1000), await bank.account(bob)
