@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs restore-drill \
+.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs restore-drill release-archive \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -52,6 +52,11 @@ gen: setup ## Rebuild gen/ from proto/ and db/
 
 schema-docs: setup ## Rebuild docs/schema.dbml and docs/schema.md from the migrated database
 	$(VENV_PYTHON) -m local.schema_docs
+
+release-archive: ## Keep what this release runs of, for the tests of the next one
+	rm -f tests/releases/*.tar.xz
+	git archive HEAD server worker gen/bank gen/bankdb db/migrations | xz -9e > \
+		tests/releases/$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).tar.xz
 
 fmt: setup ## Format the code and the contract
 	$(VENV_PYTHON) -m ruff check --fix-only --quiet .
