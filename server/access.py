@@ -69,6 +69,7 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.AccountService/GetBalance": SIGNED_IN,
     "/bank.v1.AccountService/GetStatement": SIGNED_IN,
     "/bank.v1.AccountService/ExportStatement": Access(deadline_s=300.0),
+    "/bank.v1.AccountService/GetPayee": SIGNED_IN,
     "/bank.v1.TransferService/CreateTransfer": MONEY,
     "/bank.v1.TransferService/BatchCreateTransfers": Access(checked_by_ledger=True, request_bytes_max=BATCH_BYTES_MAX),
     "/bank.v1.TransferService/ReverseTransfer": MONEY,

@@ -32,6 +32,7 @@ from prometheus_client import start_http_server
 
 from server.access import ACCESS, BATCH_BYTES_MAX
 from server.accounts.operations import Accounts
+from server.accounts.payees import Payees
 from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
@@ -221,6 +222,7 @@ def _build(
             accounts,
             AccountStanding(database),
             Statements(database, accounts, page_tokens),
+            Payees(database, rate_limits),
             ledger,
             transfers,
             reference,
@@ -279,6 +281,7 @@ def _rate_limits(settings: Settings, database: Database) -> RateLimits:
             Action.SIGN_IN: settings.sign_in_failures_per_hour,
             Action.SIGN_UP: settings.sign_ups_per_hour,
             Action.MAIL: settings.mails_per_hour,
+            Action.PAYEE: settings.payees_per_hour,
         },
     )
 

@@ -188,3 +188,4 @@ class User(NamedTuple):
     create_time: datetime
     update_time: datetime
     pending_email: str | None
+    payable_by_name: bool

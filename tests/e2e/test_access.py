@@ -83,6 +83,8 @@ def fields_about(rpc: str, thing_id: str) -> dict[str, Any]:
         *("product_id", "order_id"),
     }
     holder = {"UpdateAccount": "account", "UpdateUser": "user", "UpdateProduct": "product"}.get(rpc)
+    if rpc == "GetPayee":
+        return {"username": "nobody"}
     return {holder: {"id": thing_id}} if holder else dict.fromkeys(sorted(ids), thing_id)
 
 

@@ -164,7 +164,7 @@ class TestTable:
             for (name, whose, kind), answer in table.items()
             if whose == Whose.ANOTHERS and answer == "OK" and kind not in ("party", *STAFF)
         }
-        assert opened <= BY_SECRET | {"GetProduct"}
+        assert opened <= BY_SECRET | {"GetProduct", "GetPayee"}
 
     def test_disabled_user_is_let_in_nowhere(self) -> None:
         table = read_table()
