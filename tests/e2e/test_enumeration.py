@@ -165,8 +165,8 @@ class TestPayees:
             fields = {"username": username, "currency_code": "USD"}
             status, body, headers = told(await bank.json.send("GetPayee", fields, asking.token))
             answers.add((status, body.replace(username, "NAME"), str(headers)))
-        ((status, body, _),) = answers
-        assert (status, json.loads(body)["error"]["status"]) == (404, "NOT_FOUND")
+        assert {status for status, _, _ in answers} == {404}
+        assert len(answers) == 1
         found = await bank.json.send("GetPayee", {"username": bob.username, "currency_code": "USD"}, asking.token)
         assert (found.status, found.json()["payee"]["masked_name"]) == (200, "S…")
 

@@ -215,7 +215,7 @@ class TestPayees:
     async def test_look_ups_of_one_user_are_counted_over_all_processes_and_addresses(
         self, parts: Parts, street: Street
     ) -> None:
-        (asking, bob), username = await parts.customers(street.grpc, 2, 0), ""
+        asking, bob = await parts.customers(street.grpc, 2, 1)
         async with parts.owner() as owner:
             username = await owner.fetchval(
                 "UPDATE users SET payable_by_name = true FROM accounts"
