@@ -90,6 +90,7 @@ ACCESS: dict[str, Access] = {
     "/bank.v1.ProductService/UpdateProduct": MERCHANT,
     "/bank.v1.ProductService/ArchiveProduct": MERCHANT,
     "/bank.v1.ProductService/AdjustInventory": MERCHANT,
+    "/bank.v1.ProductService/ListInventoryMovements": MERCHANT,
     "/bank.v1.OrderService/CreateOrder": MONEY,
     "/bank.v1.OrderService/GetOrder": SIGNED_IN,
     "/bank.v1.OrderService/ListOrders": SIGNED_IN,

@@ -349,6 +349,8 @@ def _enter_shop(named: Named, plain: Named, alone: tuple[Whose, ...]) -> None:
         counted = {"request_id": str(uuid4()), "delta": 1, "reason": "counted"}
         return {"product_id": await cell.product(), **counted}
 
+    named("ListInventoryMovements", "product_id", Cell.product)
+
     @call("CreateOrder")
     async def buy(cell: Cell) -> Fields:
         # With another's money, from oneself: what a thief would try.

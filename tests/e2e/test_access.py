@@ -188,6 +188,7 @@ class TestAccessToken:
             ("CreateProduct", {}),
             ("ArchiveProduct", {"product_id": ABSENT}),
             ("AdjustInventory", {"product_id": ABSENT}),
+            ("ListInventoryMovements", {"product_id": ABSENT}),
             ("CreateAccount", {"currency_code": "USD", "request_id": ABSENT, "owner_user_id": scene.bob.user_id}),
             *(
                 (rpc, {"account_id": scene.bobs, "amount_minor": 1, "currency_code": "USD", "request_id": ABSENT})

@@ -85,6 +85,7 @@ EXPECTED = {
         "UpdateProduct": MERCHANT,
         "ArchiveProduct": MERCHANT,
         "AdjustInventory": MERCHANT,
+        "ListInventoryMovements": MERCHANT,
     },
     "OrderService": {
         "CreateOrder": BY_LEDGER,
