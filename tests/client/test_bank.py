@@ -20,7 +20,8 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from client.bank import TRIES_MAX, Bank
+from client.bank import Bank
+from client.connection import TRIES_MAX
 from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
 from local.ports import free_ports
