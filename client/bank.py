@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Self
 from uuid import UUID, uuid4
 
 import grpc
@@ -78,9 +79,9 @@ class Bank(Connection):
         self._events = EventServiceStub(channel)
         self._ledger = LedgerServiceStub(channel)
 
-    @staticmethod
+    @classmethod
     @asynccontextmanager
-    async def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> "AsyncIterator[Bank]":
+    async def connect(cls, target: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Self]:
         """Open a channel.
 
         Args:
@@ -92,7 +93,7 @@ class Bank(Connection):
             grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
         )
         async with channel:
-            yield Bank(channel)
+            yield cls(channel)
 
     async def sign_up(self, *, username: str, password: str, full_name: str, email: str) -> User:
         """Make a user, to whom a link is mailed that proves the address. Tried once: the name would be taken then.

@@ -33,6 +33,7 @@ class Connection:
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self._refresh = SessionServiceStub(channel).RefreshSession
         self._refreshing = asyncio.Lock()
         self.session: CreateSessionResponse | None = None
@@ -68,11 +69,12 @@ class Connection:
             BankRefusal: The tokens had to be exchanged, and were refused.
         """
         async with self._refreshing:
-            await self._refresh_if_ending()
+            await self.refresh_if_ending()
         token = self.session.access_token if self.session else ""
         return (("authorization", f"Bearer {token}"),)
 
-    async def _refresh_if_ending(self) -> None:
+    async def refresh_if_ending(self) -> None:
+        """Exchange the tokens if they are about to end; one caller at a time."""
         if self.session is None:
             return
         ahead = datetime.now(UTC) + timedelta(seconds=REFRESH_AHEAD_S)

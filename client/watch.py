@@ -1,7 +1,8 @@
 """Following the event feed across broken connections, ended tokens and stopped servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -38,16 +39,18 @@ async def watch(
     request, failures = WatchEventsRequest(after_cursor=after_cursor, types=types), 0
     while True:
         try:
-            async for message in _messages(events.WatchEvents(request, metadata=await connection.metadata())):
-                failures = 0
-                kind = message.WhichOneof("message")
-                if kind is None:
-                    continue  # of a later contract
-                request.after_cursor = getattr(message, kind).cursor
-                if kind == "event":
-                    yield message.event
-                elif kind == "end" and message.end.reason == END_REASON_DATABASE_UNAVAILABLE:
-                    await asyncio.sleep(RETRY_PAUSE_S)
+            call = events.WatchEvents(request, metadata=await connection.metadata())
+            async with aclosing(_messages(call)) as messages:
+                async for message in messages:
+                    failures = 0
+                    kind = message.WhichOneof("message")
+                    if kind is None:
+                        continue  # of a later contract
+                    request.after_cursor = getattr(message, kind).cursor
+                    if kind == "event":
+                        yield message.event
+                    elif kind == "end" and message.end.reason == END_REASON_DATABASE_UNAVAILABLE:
+                        await asyncio.sleep(RETRY_PAUSE_S)
         except grpc.aio.AioRpcError as error:
             refusal, failures = BankRefusal(error), failures + 1
             if failures == TRIES_MAX or not may_succeed_soon(refusal):
@@ -57,7 +60,7 @@ async def watch(
             continue
 
 
-async def _messages(call: Any) -> AsyncIterator[WatchEventsResponse]:  # noqa: ANN401 - grpc.aio's call has no public type
+async def _messages(call: Any) -> AsyncGenerator[WatchEventsResponse, None]:  # noqa: ANN401 - grpc.aio's call has no public type
     try:
         while True:
             try:
