@@ -163,3 +163,7 @@ def application_url(settings: Settings, secrets: Secrets) -> str:
 
 def server_target(settings: Settings) -> str:
     return f"{LOOPBACK}:{settings.server_port}"
+
+
+def gateway_target(settings: Settings) -> str:
+    return f"{LOOPBACK}:{settings.gateway_grpc_port}"
