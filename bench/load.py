@@ -16,7 +16,7 @@ import grpc
 from bank.v1.transfer_service_pb2 import BatchCreateTransfersResponse, CreateTransferRequest, CreateTransferResponse
 from google.protobuf.message import Message
 
-from bench.bank import Bank
+from bench.bank import Bank, Owner
 from bench.cpu import tree_seconds
 from bench.requests import ORDERS, UNIFORM, delimited, orders, readings, transfers
 from bench.requests import batches as batch_requests
@@ -131,13 +131,7 @@ async def unary(
     commands = []
     for number in range(GENERATORS):
         owner = bank.owners[number]
-        requests: Iterator[Message]
-        if number >= GENERATORS - readers:
-            method, requests = LIST_ENTRIES, readings(owner, number)
-        elif pattern == ORDERS:
-            method, requests = CREATE_ORDER, orders(bank, owner, number)
-        else:
-            method, requests = CREATE_TRANSFER, transfers(bank, owner, pattern, number)
+        method, requests = _calls(bank, owner, number, pattern, reads=number >= GENERATORS - readers)
         path = folder / f"calls-{number}.bin"
         path.write_bytes(b"".join(delimited(each.SerializeToString()) for each in islice(requests, prepared)))
         authorization = json.dumps({"authorization": f"Bearer {owner.token}"})
@@ -159,6 +153,15 @@ async def unary(
         p99_ms=_percentile_ms(reports, 99),
         failures=sum(report["count"] for report in reports) - good,
     )
+
+
+def _calls(bank: Bank, owner: Owner, seed: int, pattern: str, *, reads: bool) -> tuple[str, Iterator[Message]]:
+    """What one generator calls, and with which requests."""
+    if reads:
+        return LIST_ENTRIES, readings(owner, seed)
+    if pattern == ORDERS:
+        return CREATE_ORDER, orders(bank, owner, seed)
+    return CREATE_TRANSFER, transfers(bank, owner, pattern, seed)
 
 
 def _percentile_ms(reports: Sequence[dict[str, Any]], percentage: int) -> float:
