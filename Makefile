@@ -26,8 +26,9 @@ run: runtime ## Start the whole service on this machine; Ctrl-C stops it, data s
 reset: runtime ## Delete the data that make run keeps in .local/
 	@$(VENV_PYTHON) -m local reset
 
-seed: runtime ## Add the demo users to the running service, if they are not there
-	@$(VENV_PYTHON) -m local seed
+seed: runtime ## Add the demo users to the running service, and more: make seed USERS=200 PRODUCTS=50 ORDERS=2000
+	@$(VENV_PYTHON) -m local seed $(if $(USERS),--users "$(USERS)") $(if $(PRODUCTS),--products "$(PRODUCTS)") \
+		$(if $(ORDERS),--orders "$(ORDERS)")
 
 mail-preview: runtime ## Write every mail with sample data to .local/mail-preview/, to be looked at
 	@$(VENV_PYTHON) -m local.mail_preview

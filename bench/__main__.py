@@ -22,7 +22,7 @@ from bench.load import (
     yardstick,
 )
 from bench.report import bars, medians, table, write
-from bench.requests import HOT_DESTINATION, HOT_SOURCE
+from bench.requests import HOT_DESTINATION, HOT_SOURCE, ORDERS
 
 _Row = Callable[[], Awaitable[Result]]
 
@@ -78,6 +78,7 @@ def _rows(
         "batches of 20": lambda: batches(bank, seconds, 20),
         "batches of 200": lambda: batches(bank, seconds, 200),
         "batches of 1,000": lambda: batches(bank, seconds, 1000),
+        "orders": lambda: unary(bank, seconds, callers, folder, ORDERS),
         "open loop, 100/s": lambda: open_loop(bank, seconds, 100),
     }
     return {row: run for row, run in rows.items() if row == "yardstick" or not options.only or options.only in row}

@@ -30,18 +30,23 @@ from server.tokens import AccessTokens
 
 ACCOUNTS = 10_000
 OWNERS = 16
+PRODUCTS = 1_000
+PIECES = 10**9
 BALANCE_MINOR = 1_000_000_000
 _DEPOSITS_PER_BATCH = 500
 _START_TIMEOUT_S = 60
 
+Connection = asyncpg.Connection
+
 
 @dataclass(frozen=True)
 class Owner:
-    """Somebody who transfers, with a token that outlives the run."""
+    """Somebody who transfers, sells and orders, with a token that outlives the run."""
 
     user_id: UUID
     token: str
     account_ids: list[UUID]
+    product_ids: list[UUID]
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ async def _fill(owner_url: str, application_url: str, keys_file: Path) -> list[O
     users = [(uuid7(), uuid7()) for _ in range(OWNERS)]
     await connection.executemany(
         "INSERT INTO users (id, username, password_hash, full_name, email, email_verified, roles)"
-        " VALUES ($1, $2, '', 'Bench', $2 || '@example.org', true, '{DEPOSITOR,BANKER}')",
+        " VALUES ($1, $2, '', 'Bench', $2 || '@example.org', true, '{DEPOSITOR,MERCHANT,BANKER}')",
         [(user_id, f"bench{number}") for number, (user_id, _) in enumerate(users)],
     )
     await connection.executemany(
@@ -147,6 +152,8 @@ async def _fill(owner_url: str, application_url: str, keys_file: Path) -> list[O
     await connection.executemany(
         "INSERT INTO accounts (id, owner_user_id, currency_code) VALUES ($1, $2, 'USD')", accounts
     )
+    products = [(uuid7(), *accounts[number]) for number in range(PRODUCTS)]
+    await _offer(connection, products)
     database = Database(await open_pool(application_url, size=1))
     reference = ReferenceData()
     await reference.load(database)
@@ -165,9 +172,25 @@ async def _fill(owner_url: str, application_url: str, keys_file: Path) -> list[O
             user_id,
             tokens.issue(user_id, session_id, now)[0],
             [account_id for account_id, owner_user_id in accounts if owner_user_id == user_id],
+            [product_id for product_id, _, merchant_user_id in products if merchant_user_id == user_id],
         )
         for user_id, session_id in users
     ]
+
+
+async def _offer(connection: Connection, products: list[tuple[UUID, UUID, UUID]]) -> None:
+    """Products with more pieces than a run can sell, each paid to an account of its own."""
+    await connection.executemany(
+        "INSERT INTO products (id, settlement_account_id, merchant_user_id, name, description, search_words,"
+        " price_minor, currency_code, on_hand, movement_count)"
+        " VALUES ($1, $2, $3, 'Kite', '', 'kite', 1, 'USD', $4, 1)",
+        [(*product, PIECES) for product in products],
+    )
+    await connection.executemany(
+        "INSERT INTO inventory_movements (product_id, sequence, kind, on_hand_change, reserved_change, on_hand_after,"
+        " reserved_after, reason) VALUES ($1, 1, 'ADJUSTED', $2, 0, $2, 0, 'initial quantity')",
+        [(product_id, PIECES) for product_id, _, _ in products],
+    )
 
 
 def _deposit(banker: tuple[UUID, UUID], cash_id: UUID, account_id: UUID) -> Movement:

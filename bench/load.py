@@ -16,9 +16,9 @@ import grpc
 from bank.v1.transfer_service_pb2 import BatchCreateTransfersResponse, CreateTransferRequest, CreateTransferResponse
 from google.protobuf.message import Message
 
-from bench.bank import Bank
+from bench.bank import Bank, Owner
 from bench.cpu import tree_seconds
-from bench.requests import UNIFORM, delimited, readings, transfers
+from bench.requests import ORDERS, UNIFORM, delimited, orders, readings, transfers
 from bench.requests import batches as batch_requests
 from local.postgres import binary
 
@@ -33,6 +33,7 @@ _REAPED_S = 0.5
 """After which the postmaster has counted the time of backends that have ended."""
 LIST_ENTRIES = "bank.v1.AccountService/ListEntries"
 CREATE_TRANSFER = "bank.v1.TransferService/CreateTransfer"
+CREATE_ORDER = "bank.v1.OrderService/CreateOrder"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ async def unary(
     server: int = 0,
     readers: int = 0,
 ) -> Result:
-    """CreateTransfer by ghz, its callers spread over the server processes.
+    """CreateTransfer or CreateOrder by ghz, its callers spread over the server processes.
 
     Args:
         bank: What is called.
@@ -130,14 +131,12 @@ async def unary(
     commands = []
     for number in range(GENERATORS):
         owner = bank.owners[number]
-        reads = number >= GENERATORS - readers
-        requests: Iterator[Message] = readings(owner, number) if reads else transfers(bank, owner, pattern, number)
+        method, requests = _calls(bank, owner, number, pattern, reads=number >= GENERATORS - readers)
         path = folder / f"calls-{number}.bin"
         path.write_bytes(b"".join(delimited(each.SerializeToString()) for each in islice(requests, prepared)))
         authorization = json.dumps({"authorization": f"Bearer {owner.token}"})
         address = f"127.0.0.1:{ports[number % len(ports)]}"
-        call = ["--call", LIST_ENTRIES if reads else CREATE_TRANSFER]
-        commands.append([ghz, *common, *call, "-B", str(path), "-m", authorization, address])
+        commands.append([ghz, *common, "--call", method, "-B", str(path), "-m", authorization, address])
     meter = _Meter(bank, server or None)
     outputs = await asyncio.gather(*(run(*command) for command in commands))
     reports = [json.loads(output) for output in outputs]
@@ -154,6 +153,15 @@ async def unary(
         p99_ms=_percentile_ms(reports, 99),
         failures=sum(report["count"] for report in reports) - good,
     )
+
+
+def _calls(bank: Bank, owner: Owner, seed: int, pattern: str, *, reads: bool) -> tuple[str, Iterator[Message]]:
+    """What one generator calls, and with which requests."""
+    if reads:
+        return LIST_ENTRIES, readings(owner, seed)
+    if pattern == ORDERS:
+        return CREATE_ORDER, orders(bank, owner, seed)
+    return CREATE_TRANSFER, transfers(bank, owner, pattern, seed)
 
 
 def _percentile_ms(reports: Sequence[dict[str, Any]], percentage: int) -> float:

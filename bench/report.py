@@ -24,7 +24,7 @@ def write(path: Path, report: str) -> None:
 def table(rows: Mapping[str, Result]) -> str:
     """One line for each row."""
     lines = [
-        "| | transfers/s | database CPU each | server CPU each | p50 | p95 | p99 | failures |",
+        "| | per second | database CPU each | server CPU each | p50 | p95 | p99 | failures |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, result in rows.items():
@@ -54,6 +54,7 @@ def bars(rows: Mapping[str, Result]) -> str:
         ("rate, batches of 200 against yardstick", "rate", "batches of 200", "yardstick", "at least", 3.0),
         ("rate, hot destination against uniform", "rate", "unary, hot destination", "unary, uniform", "at least", 0.8),
         ("rate, hot source against uniform", "rate", "unary, hot source", "unary, uniform", "at least", 0.8),
+        ("rate, orders against yardstick", "rate", "orders", "yardstick", "at least", 0.1),
         ("rate, JSON through Envoy against gRPC", "rate", "JSON through Envoy", "unary, uniform", "at least", 0.7),
     )
     lines = ["| ratio | bar | measured | |", "|---|---|---|---|"]

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 
 from bank.v1.account_service_pb2 import ListEntriesRequest
+from bank.v1.order_service_pb2 import CreateOrderRequest, ProductQuantity
 from bank.v1.transfer_service_pb2 import BatchCreateTransfersRequest, BatchMode, CreateTransferRequest
 from uuid_utils.compat import uuid4
 
@@ -15,6 +16,8 @@ HOT_DESTINATION = "hot destination"
 """All to one account."""
 HOT_SOURCE = "hot source"
 """All from one account."""
+ORDERS = "orders"
+"""No transfers, but orders of one piece each."""
 
 
 def transfers(bank: Bank, owner: Owner, pattern: str, seed: int) -> Iterator[CreateTransferRequest]:
@@ -33,6 +36,19 @@ def transfers(bank: Bank, owner: Owner, pattern: str, seed: int) -> Iterator[Cre
                 amount_minor=1,
                 currency_code="USD",
             )
+
+
+def orders(bank: Bank, owner: Owner, seed: int) -> Iterator[CreateOrderRequest]:
+    """Orders of one piece of anybody else's product, paid from the owner's accounts, without end."""
+    draw = random.Random(seed)  # noqa: S311 - the same load in every run
+    offered = [str(product_id) for each in bank.owners if each is not owner for product_id in each.product_ids]
+    own = [str(account_id) for account_id in owner.account_ids]
+    while True:
+        yield CreateOrderRequest(
+            request_id=str(uuid4()),
+            payment_account_id=draw.choice(own),
+            items=[ProductQuantity(product_id=draw.choice(offered), quantity=1)],
+        )
 
 
 def readings(owner: Owner, seed: int) -> Iterator[ListEntriesRequest]:

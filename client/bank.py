@@ -1,26 +1,36 @@
 """A typed asyncio client of the Transactions API; README.md shows it at work."""
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Self
 from uuid import UUID, uuid4
 
 import grpc
 from bank.v1.account_service_pb2 import (
     Account,
+    GetPayeeRequest,
     ListAccountsRequest,
     ListEntriesRequest,
+    Payee,
 )
 from bank.v1.account_service_pb2_grpc import AccountServiceStub
+from bank.v1.event_service_pb2 import Event
+from bank.v1.event_service_pb2_grpc import EventServiceStub
 from bank.v1.ledger_service_pb2 import Currency, ListCurrenciesRequest, VerifyLedgerRequest, VerifyLedgerResponse
 from bank.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from bank.v1.order_service_pb2 import (
+    CancelOrderRequest,
+    CreateOrderRequest,
+    CreateOrderResponse,
+    ListOrdersRequest,
+    Order,
+    ProductQuantity,
+)
+from bank.v1.order_service_pb2_grpc import OrderServiceStub
+from bank.v1.product_service_pb2 import GetProductRequest, ListProductsRequest, Product
+from bank.v1.product_service_pb2_grpc import ProductServiceStub
 from bank.v1.session_service_pb2 import (
     CreateSessionRequest,
-    CreateSessionResponse,
-    RefreshSessionRequest,
     RevokeAllSessionsRequest,
     RevokeSessionRequest,
 )
@@ -35,24 +45,20 @@ from bank.v1.user_service_pb2 import (
     RequestPasswordResetRequest,
     ResendVerificationEmailRequest,
     ResetPasswordRequest,
+    UpdateUserRequest,
     User,
     VerifyEmailRequest,
 )
 from bank.v1.user_service_pb2_grpc import UserServiceStub
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from client.refusal import BankRefusal
+from client.connection import Connection
+from client.watch import watch
 
-TRIES_MAX = 5
-TRY_TIMEOUT_S = 10.0
 VERIFY_TIMEOUT_S = 300.0
-RETRY_PAUSE_S = 0.2
-"""Before the second try; doubles with each further one. The service's own advice goes first."""
-REFRESH_AHEAD_S = 30
-
-Method = Callable[..., Awaitable[Any]]
 
 
-class Bank:
+class Bank(Connection):
     """One user's connection to the service; made by `connect`.
 
     A call is tried again when the service is away or an account is busy, as far as that is safe: what creates or
@@ -63,18 +69,19 @@ class Bank:
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel)
         self._users = UserServiceStub(channel)
         self._sessions = SessionServiceStub(channel)
         self._accounts = AccountServiceStub(channel)
         self._transfers = TransferServiceStub(channel)
+        self._products = ProductServiceStub(channel)
+        self._orders = OrderServiceStub(channel)
+        self._events = EventServiceStub(channel)
         self._ledger = LedgerServiceStub(channel)
-        self._refreshing = asyncio.Lock()
-        self.session: CreateSessionResponse | None = None
-        """Session and tokens; None before `sign_in`. Keep it to go on later, and keep it secret."""
 
-    @staticmethod
+    @classmethod
     @asynccontextmanager
-    async def connect(target: str, credentials: grpc.ChannelCredentials | None = None) -> "AsyncIterator[Bank]":
+    async def connect(cls, target: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Self]:
         """Open a channel.
 
         Args:
@@ -86,7 +93,7 @@ class Bank:
             grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
         )
         async with channel:
-            yield Bank(channel)
+            yield cls(channel)
 
     async def sign_up(self, *, username: str, password: str, full_name: str, email: str) -> User:
         """Make a user, to whom a link is mailed that proves the address. Tried once: the name would be taken then.
@@ -111,20 +118,20 @@ class Bank:
         """End the session: from now on nothing is debited in it, and half a second later nothing read."""
         if self.session is not None:
             request = RevokeSessionRequest(session_id=self.session.session.id)
-            await self._call(self._sessions.RevokeSession, request)
+            await self.call(self._sessions.RevokeSession, request)
             self.session = None
 
     async def sign_out_everywhere(self) -> int:
         """End all sessions of the user, this one included, with the same effect; how many there were."""
         revoked_count: int = (
-            await self._call(self._sessions.RevokeAllSessions, RevokeAllSessionsRequest())
+            await self.call(self._sessions.RevokeAllSessions, RevokeAllSessionsRequest())
         ).revoked_count
         self.session = None
         return revoked_count
 
     async def me(self) -> User:
         """The user who is signed in."""
-        user: User = (await self._call(self._users.GetUser, GetUserRequest(user_id="me"))).user
+        user: User = (await self.call(self._users.GetUser, GetUserRequest(user_id="me"))).user
         return user
 
     async def change_password(self, current_password: str, new_password: str) -> None:
@@ -134,7 +141,7 @@ class Bank:
             BankRefusal: INVALID_REQUEST for what the new one lacks; LOGIN_THROTTLED; BAD_CREDENTIALS.
         """
         request = ChangePasswordRequest(user_id="me", current_password=current_password, new_password=new_password)
-        await self._call(self._users.ChangePassword, request, tries_max=1)
+        await self.call(self._users.ChangePassword, request, tries_max=1)
 
     async def change_email(self, current_password: str, new_email: str) -> User:
         """Ask for another address, which a mailed link proves; until then a proven one stays.
@@ -143,7 +150,7 @@ class Bank:
             BankRefusal: INVALID_REQUEST, LOGIN_THROTTLED, BAD_CREDENTIALS, RATE_LIMITED.
         """
         request = ChangeEmailRequest(user_id="me", current_password=current_password, new_email=new_email)
-        user: User = (await self._call(self._users.ChangeEmail, request)).user
+        user: User = (await self.call(self._users.ChangeEmail, request)).user
         return user
 
     async def verify_email(self, token: str) -> User:
@@ -182,25 +189,34 @@ class Bank:
 
     async def accounts(self) -> AsyncIterator[Account]:
         """The caller's accounts, newest first."""
-        request = ListAccountsRequest(owner_user_id="me")
-        while True:
-            page = await self._call(self._accounts.ListAccounts, request)
+        async for page in self.pages(self._accounts.ListAccounts, ListAccountsRequest(owner_user_id="me")):
             for account in page.accounts:
                 yield account
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def entries(self, account_id: str) -> AsyncIterator[Entry]:
         """What was booked on an account, newest first."""
-        request = ListEntriesRequest(account_id=account_id)
-        while True:
-            page = await self._call(self._accounts.ListEntries, request)
+        async for page in self.pages(self._accounts.ListEntries, ListEntriesRequest(account_id=account_id)):
             for entry in page.entries:
                 yield entry
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+
+    async def set_payable_by_name(self, payable: bool) -> User:
+        """Say whether others find the user by their name, to pay them."""
+        request = UpdateUserRequest(
+            user=User(id="me", payable_by_name=payable), update_mask=FieldMask(paths=["payable_by_name"])
+        )
+        user: User = (await self.call(self._users.UpdateUser, request)).user
+        return user
+
+    async def payee(self, username: str, currency_code: str) -> Payee:
+        """Where a payment to a user goes who wants to be found.
+
+        Raises:
+            BankRefusal: NOT_FOUND for anybody else; INVALID_REQUEST, UNKNOWN_CURRENCY, EMAIL_NOT_VERIFIED,
+                RATE_LIMITED.
+        """
+        request = GetPayeeRequest(username=username, currency_code=currency_code)
+        payee: Payee = (await self.call(self._accounts.GetPayee, request)).payee
+        return payee
 
     async def transfer(
         self,
@@ -240,8 +256,76 @@ class Bank:
             reference=reference,
             metadata=metadata,
         )
-        response: CreateTransferResponse = await self._call(self._transfers.CreateTransfer, request)
+        response: CreateTransferResponse = await self.call(self._transfers.CreateTransfer, request)
         return response
+
+    async def products(self, query: str = "") -> AsyncIterator[Product]:
+        """What is offered, newest first; with a query, where the name has words that begin like its words."""
+        async for page in self.pages(self._products.ListProducts, ListProductsRequest(query=query)):
+            for product in page.products:
+                yield product
+
+    async def product(self, product_id: str) -> Product:
+        """One product, archived or not."""
+        product: Product = (
+            await self.call(self._products.GetProduct, GetProductRequest(product_id=product_id))
+        ).product
+        return product
+
+    async def order(
+        self,
+        *,
+        payment_account_id: str,
+        quantities: Mapping[str, int],
+        expected_total_minor: int = 0,
+        request_id: UUID | None = None,
+    ) -> CreateOrderResponse:
+        """Order products of one merchant, at most once per request id; the total is held until they are shipped.
+
+        Args:
+            payment_account_id: The account that pays; the caller's own.
+            quantities: Pieces by the id of the product.
+            expected_total_minor: The total that was shown, in minor units; another one is refused. 0: any.
+            request_id: As for `transfer`.
+
+        Raises:
+            BankRefusal: OUT_OF_STOCK, PRICE_CHANGED, INSUFFICIENT_FUNDS and more, see docs/errors.md.
+        """
+        request = CreateOrderRequest(
+            request_id=str(request_id or uuid4()),
+            payment_account_id=payment_account_id,
+            items=[ProductQuantity(product_id=id_, quantity=quantity) for id_, quantity in quantities.items()],
+            expected_total_minor=expected_total_minor,
+        )
+        response: CreateOrderResponse = await self.call(self._orders.CreateOrder, request)
+        return response
+
+    async def orders(self) -> AsyncIterator[Order]:
+        """Orders that the caller placed, and for merchants those placed with them, newest first."""
+        async for page in self.pages(self._orders.ListOrders, ListOrdersRequest()):
+            for order in page.orders:
+                yield order
+
+    async def cancel_order(self, order_id: str) -> Order:
+        """Call off an order that is not shipped; of a canceled one nothing changes.
+
+        Raises:
+            BankRefusal: NOT_FOUND, ORDER_STATE.
+        """
+        order: Order = (await self.call(self._orders.CancelOrder, CancelOrderRequest(order_id=order_id))).order
+        return order
+
+    def watch(self, after_cursor: str = "now", types: Sequence[str] = ()) -> AsyncIterator[Event]:
+        """Events as they happen, once each and in order, across broken connections, until the session ends.
+
+        Args:
+            after_cursor: Of the last event that was seen; empty: from the first on; `now`: what is yet to come.
+            types: Such as `transfer.posted`; empty: all.
+
+        Raises:
+            BankRefusal: The session has ended, or the service cannot be reached.
+        """
+        return watch(self, self._events, after_cursor, types)
 
     async def currencies(self) -> list[Currency]:
         """The currencies an account may have."""
@@ -249,48 +333,7 @@ class Bank:
 
     async def verify(self) -> VerifyLedgerResponse:
         """Check the whole ledger; admins only."""
-        response: VerifyLedgerResponse = await self._call(
+        response: VerifyLedgerResponse = await self.call(
             self._ledger.VerifyLedger, VerifyLedgerRequest(), timeout_s=VERIFY_TIMEOUT_S
         )
         return response
-
-    async def _call(
-        self, method: Method, request: object, timeout_s: float = TRY_TIMEOUT_S, tries_max: int = TRIES_MAX
-    ) -> Any:  # noqa: ANN401 - as _try
-        async with self._refreshing:
-            await self._refresh_if_ending()
-        token = self.session.access_token if self.session else ""
-        return await self._try(method, request, (("authorization", f"Bearer {token}"),), timeout_s, tries_max)
-
-    async def _refresh_if_ending(self) -> None:
-        if self.session is None:
-            return
-        ahead = datetime.now(UTC) + timedelta(seconds=REFRESH_AHEAD_S)
-        if self.session.access_token_expire_time.ToDatetime(UTC) < ahead:
-            request = RefreshSessionRequest(refresh_token=self.session.refresh_token)
-            refreshed = await self._try(self._sessions.RefreshSession, request)
-            # The two answers have the same fields.
-            self.session = CreateSessionResponse.FromString(refreshed.SerializeToString())
-
-    async def _try(
-        self,
-        method: Method,
-        request: object,
-        metadata: tuple[tuple[str, str], ...] = (),
-        timeout_s: float = TRY_TIMEOUT_S,
-        tries_max: int = TRIES_MAX,
-    ) -> Any:  # noqa: ANN401 - the response of any method
-        for tries in range(1, tries_max + 1):
-            try:
-                return await method(request, metadata=metadata, timeout=timeout_s)
-            except grpc.aio.AioRpcError as error:
-                refusal = BankRefusal(error)
-                if tries == tries_max or not _may_succeed_soon(refusal):
-                    raise refusal from error
-            pause_s = refusal.retry_after_s or RETRY_PAUSE_S * 2 ** (tries - 1)
-            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads tries, keeps no secret
-        raise AssertionError("unreachable")
-
-
-def _may_succeed_soon(refusal: BankRefusal) -> bool:
-    return refusal.code == "UNAVAILABLE" or (refusal.code == "ABORTED" and refusal.retry_after_s is not None)

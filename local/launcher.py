@@ -11,13 +11,16 @@ from typing import Any
 
 from local.demo import DEMO_PASSWORD, DEMO_USERS
 from local.errors import StackError
+from local.filling import fill
 from local.lock import LOCK_NAME, hold_lock
+from local.population import Population
 from local.ports import check_ports
 from local.process import rotate_logs, sweep
+from local.progress import Progress
 from local.secrets import load_secrets
 from local.seed import seed
 from local.settings import Settings
-from local.stack import application_url, server_target, start_stack
+from local.stack import application_url, gateway_target, server_target, start_stack
 from local.supervisor import Supervisor
 from local.verify import verify
 
@@ -71,8 +74,8 @@ def say(text: str) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
 
 
-async def seed_running(settings: Settings) -> None:
-    """Add the demo users to a stack that is running.
+async def seed_running(settings: Settings, population: Population) -> None:
+    """Add the demo users to a stack that is running, and then as many others and their orders as asked for.
 
     Raises:
         StackError: The environment is not local, or no stack answers.
@@ -81,6 +84,8 @@ async def seed_running(settings: Settings) -> None:
     if secrets is None:
         raise StackError("there is no local stack yet: make run")
     await seed(settings.environment_name, application_url(settings, secrets), server_target(settings), say)
+    if population.user_count or population.product_count:
+        say(await fill(gateway_target(settings), settings.mail_dir, population, Progress()))
 
 
 async def verify_running(settings: Settings) -> None:

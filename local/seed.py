@@ -89,6 +89,7 @@ async def _create_user(connection: Connection, username: str, role: str) -> None
     )
     await users.mark_user_email_verified(connection, id=user_id, email=email)
     await users.update_user_roles(connection, id=user_id, roles=sorted({"DEPOSITOR", role}))
+    await users.update_user_profile(connection, id=user_id, full_name=None, payable_by_name=username in _ACCOUNT_OWNERS)
 
 
 async def _give_money(server_target: str) -> None:

@@ -35,6 +35,7 @@ _LIMITS = {
     "SIGN_IN_FAILURES_PER_HOUR": "10000",
     "SIGN_UPS_PER_HOUR": "10000",
     "MAILS_PER_HOUR": "10000",
+    "PAYEES_PER_HOUR": "10000",
 }
 
 
@@ -162,3 +163,7 @@ def application_url(settings: Settings, secrets: Secrets) -> str:
 
 def server_target(settings: Settings) -> str:
     return f"{LOOPBACK}:{settings.server_port}"
+
+
+def gateway_target(settings: Settings) -> str:
+    return f"{LOOPBACK}:{settings.gateway_grpc_port}"

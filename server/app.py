@@ -32,6 +32,7 @@ from prometheus_client import start_http_server
 
 from server.access import ACCESS, BATCH_BYTES_MAX
 from server.accounts.operations import Accounts
+from server.accounts.payees import Payees
 from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
@@ -202,7 +203,6 @@ def _build(
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     page_tokens = PageTokens(keys.page_token_key)
     tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
-    accounts = Accounts(database, page_tokens)
     transfers = TransferReader(database, page_tokens)
     rate_limits = _rate_limits(settings, database)
     credentials = CredentialCheck(
@@ -217,15 +217,7 @@ def _build(
     user_service_pb2_grpc.add_UserServiceServicer_to_server(users, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(
-            accounts,
-            AccountStanding(database),
-            Statements(database, accounts, page_tokens),
-            ledger,
-            transfers,
-            reference,
-        ),
-        server,
+        _accounts(database, page_tokens, rate_limits, ledger, transfers, reference), server
     )
     transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
         TransferServicer(
@@ -279,6 +271,7 @@ def _rate_limits(settings: Settings, database: Database) -> RateLimits:
             Action.SIGN_IN: settings.sign_in_failures_per_hour,
             Action.SIGN_UP: settings.sign_ups_per_hour,
             Action.MAIL: settings.mails_per_hour,
+            Action.PAYEE: settings.payees_per_hour,
         },
     )
 
@@ -297,6 +290,26 @@ def _users(
         UserAddresses(database, confirmation, links, rate_limits),
         UserPasswords(database, passwords, confirmation, links, rate_limits),
         PasswordPolicy(),
+    )
+
+
+def _accounts(
+    database: Database,
+    page_tokens: PageTokens,
+    rate_limits: RateLimits,
+    ledger: CommitQueue,
+    transfers: TransferReader,
+    reference: ReferenceData,
+) -> AccountServicer:
+    accounts = Accounts(database, page_tokens)
+    return AccountServicer(
+        accounts,
+        AccountStanding(database),
+        Statements(database, accounts, page_tokens),
+        Payees(database, rate_limits),
+        ledger,
+        transfers,
+        reference,
     )
 
 

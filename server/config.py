@@ -61,11 +61,13 @@ class Settings(BaseSettings):
     """Passwords a process checks; twice as many at once; 0: any number."""
 
     sign_in_failures_per_hour: int = Field(60, ge=0)
-    """How many sign-ins from one address may fail; this and the next two: 0 is any number."""
+    """How many sign-ins from one address may fail; this and the next three: 0 is any number."""
     sign_ups_per_hour: int = Field(20, ge=0)
     """How many users one address may sign up."""
     mails_per_hour: int = Field(20, ge=0)
     """How many mails one address may ask for: verifications and resets of passwords."""
+    payees_per_hour: int = Field(120, ge=0)
+    """How many payees one user may look up by name."""
     calls_per_second: int = Field(100, ge=0)
     """Calls a process takes from one user, without access token from one address; twice as many at once; 0: any."""
 

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from enum import StrEnum
+from uuid import UUID
 
 from bankdb import throttles as throttle_queries
 
@@ -22,17 +23,19 @@ _IPV6_NETWORK_BITS = 64
 
 
 class Action(StrEnum):
-    """What an address has an allowance of, as stored in rate_limits.action."""
+    """What an address or a user has an allowance of, as stored in rate_limits.action."""
 
     SIGN_IN = "SIGN_IN"
     """Sign-ins that fail; one that succeeds is given back."""
     SIGN_UP = "SIGN_UP"
     MAIL = "MAIL"
     """Mails asked for: verifications and resets of passwords."""
+    PAYEE = "PAYEE"
+    """Payees looked up, by the user who asks."""
 
 
 class RateLimits:
-    """Allowances by address, counted in the database and so together by all processes.
+    """Allowances by address or user, counted in the database and so together by all processes.
 
     An allowance of n an hour lets n through at once, and then one every 3600 / n seconds.
 
@@ -56,9 +59,23 @@ class RateLimits:
         if delay_s:
             raise RateLimited(delay_s)
 
+    async def take_of_user(self, action: Action, user_id: UUID) -> None:
+        """Use up one of what the user is allowed.
+
+        Raises:
+            RateLimited: The allowance is used up.
+        """
+        async with self._database.connection() as connection:
+            delay_s = await self._try_take(connection, action, str(user_id))
+        if delay_s:
+            raise RateLimited(delay_s)
+
     async def try_take(self, connection: Connection, action: Action, address: str) -> float:
         """As `take`, in the caller's transaction; how many seconds too early it was, 0 if it was not."""
-        subject, allowance = network_of(address), self._allowances.get(action, 0)
+        return await self._try_take(connection, action, network_of(address))
+
+    async def _try_take(self, connection: Connection, action: Action, subject: str) -> float:
+        allowance = self._allowances.get(action, 0)
         if not subject or not allowance:
             return 0.0
         interval_s = _HOUR_S / allowance

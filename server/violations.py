@@ -23,6 +23,7 @@ PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_USERNAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 # Controls, surrogates, and marks that turn the reading direction: they make a text look like
 # another one. Tabs and line ends are controls too.
@@ -108,6 +109,15 @@ class Violations:
     def user_id_or_none(self, field: str, value: str, caller: Caller) -> UUID | None:
         """As `user_id`; None for an empty value."""
         return self.user_id(field, value, caller) if value else None
+
+    def username(self, field: str, value: str) -> str:
+        """A user name in its canonical form, which is lower case."""
+        # Only ASCII is folded: other scripts have letters whose lower case looks like one of ours.
+        folded = value.lower() if value.isascii() else ""
+        if _USERNAME.fullmatch(folded):
+            return folded
+        self.add(field, "must have 3 to 32 of a-z, 0-9, _ and -, the first of them a letter")
+        return ""
 
     def request_id(self, value: str, idempotency_key: str) -> UUID:
         """The request id from the field, or from the header `Idempotency-Key`."""

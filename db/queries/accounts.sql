@@ -161,3 +161,18 @@ WHERE accounts.id = @id;
 -- name: ListAccountOwners :many
 -- What of an account never changes.
 SELECT id, owner_user_id, currency_code FROM accounts WHERE id = ANY(@ids::uuid []);
+
+-- name: GetPayee :one
+-- The oldest open account of somebody who is found by name. Whatever is missing, one query tells,
+-- so that neither the answer nor its time says what.
+SELECT users.username, users.full_name, accounts.id AS account_id, accounts.currency_code
+FROM users
+INNER JOIN accounts ON users.id = accounts.owner_user_id
+WHERE
+    users.username = @username
+    AND users.payable_by_name
+    AND NOT users.disabled
+    AND accounts.currency_code = @currency_code
+    AND accounts.state = 'OPEN'
+ORDER BY accounts.id
+LIMIT 1;

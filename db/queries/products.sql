@@ -128,3 +128,10 @@ inserted_movements AS (
 )
 
 SELECT * FROM updated ORDER BY id;
+
+-- name: ListInventoryMovements :many
+-- Newest first, before the one named by the page token.
+SELECT * FROM inventory_movements
+WHERE product_id = @product_id AND sequence < @before_sequence
+ORDER BY sequence DESC
+LIMIT @page_size;

@@ -43,7 +43,14 @@ ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: UpdateUserProfile :one
-UPDATE users SET full_name = @full_name, update_time = now() WHERE id = @id RETURNING *;
+-- What is not given stays as it is.
+UPDATE users
+SET
+    full_name = coalesce(sqlc.narg('full_name')::text, full_name),
+    payable_by_name = coalesce(sqlc.narg('payable_by_name')::boolean, payable_by_name),
+    update_time = now()
+WHERE id = @id
+RETURNING *;
 
 -- name: MarkUserEmailVerified :one
 -- The address, the user's own or pending one, is proven. Fails on users_verified_email_key if

@@ -146,6 +146,15 @@ class ListAccountOwnersRow(NamedTuple):
     currency_code: str
 
 
+class GetPayeeRow(NamedTuple):
+    """A row of GetPayee."""
+
+    username: str
+    full_name: str
+    account_id: UUID
+    currency_code: str
+
+
 LOCK_ACCOUNTS: Final = """-- name: LockAccounts :many
 SELECT
     id, kind, owner_user_id, currency_code, state, posted_minor, held_minor, overdraft_limit_minor,
@@ -408,3 +417,26 @@ SELECT id, owner_user_id, currency_code FROM accounts WHERE id = ANY($1::uuid []
 async def list_account_owners(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListAccountOwnersRow]:
     """What of an account never changes."""
     return [ListAccountOwnersRow._make(record) for record in await conn.fetch(LIST_ACCOUNT_OWNERS, ids)]
+
+
+GET_PAYEE: Final = """-- name: GetPayee :one
+SELECT users.username, users.full_name, accounts.id AS account_id, accounts.currency_code
+FROM users
+INNER JOIN accounts ON users.id = accounts.owner_user_id
+WHERE
+    users.username = $1
+    AND users.payable_by_name
+    AND NOT users.disabled
+    AND accounts.currency_code = $2
+    AND accounts.state = 'OPEN'
+ORDER BY accounts.id
+LIMIT 1
+"""
+
+
+async def get_payee(conn: Connection, *, username: str, currency_code: str) -> GetPayeeRow | None:
+    """The oldest open account of somebody who is found by name. Whatever is missing, one query tells,
+    so that neither the answer nor its time says what.
+    """
+    record = await conn.fetchrow(GET_PAYEE, username, currency_code)
+    return None if record is None else GetPayeeRow._make(record)

@@ -28,7 +28,7 @@ async def insert_mail_token(conn: Connection, *, id: UUID, user_id: UUID, purpos
 
 
 GET_USER_BY_MAIL_TOKEN: Final = """-- name: GetUserByMailToken :one
-SELECT users.id, users.username, users.password_hash, users.full_name, users.email, users.email_verified, users.roles, users.disabled, users.create_time, users.update_time, users.pending_email
+SELECT users.id, users.username, users.password_hash, users.full_name, users.email, users.email_verified, users.roles, users.disabled, users.create_time, users.update_time, users.pending_email, users.payable_by_name
 FROM mail_tokens
 INNER JOIN users ON mail_tokens.user_id = users.id
 WHERE

@@ -58,6 +58,22 @@ class Hold(NamedTuple):
     order_id: UUID | None
 
 
+class InventoryMovement(NamedTuple):
+    """A row of table inventory_movements."""
+
+    product_id: UUID
+    sequence: int
+    kind: str
+    on_hand_change: int
+    reserved_change: int
+    on_hand_after: int
+    reserved_after: int
+    user_id: UUID | None
+    order_id: UUID | None
+    reason: str
+    create_time: datetime
+
+
 class LedgerBlock(NamedTuple):
     """A row of table ledger_blocks."""
 
@@ -188,3 +204,4 @@ class User(NamedTuple):
     create_time: datetime
     update_time: datetime
     pending_email: str | None
+    payable_by_name: bool

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from . import Connection
-from .models import Product
+from .models import InventoryMovement, Product
 
 
 class InsertInventoryMovementsRow(NamedTuple):
@@ -217,3 +217,16 @@ async def insert_inventory_movements(conn: Connection, *, product_ids: Sequence[
     are the products as they are now.
     """
     return [InsertInventoryMovementsRow._make(record) for record in await conn.fetch(INSERT_INVENTORY_MOVEMENTS, product_ids, on_hand_changes, reserved_changes, kind, user_id, order_id, reason)]
+
+
+LIST_INVENTORY_MOVEMENTS: Final = """-- name: ListInventoryMovements :many
+SELECT product_id, sequence, kind, on_hand_change, reserved_change, on_hand_after, reserved_after, user_id, order_id, reason, create_time FROM inventory_movements
+WHERE product_id = $1 AND sequence < $2
+ORDER BY sequence DESC
+LIMIT $3
+"""
+
+
+async def list_inventory_movements(conn: Connection, *, product_id: UUID, before_sequence: int, page_size: int) -> list[InventoryMovement]:
+    """Newest first, before the one named by the page token."""
+    return [InventoryMovement._make(record) for record in await conn.fetch(LIST_INVENTORY_MOVEMENTS, product_id, before_sequence, page_size)]

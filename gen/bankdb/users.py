@@ -18,7 +18,7 @@ class ListUsernamesRow(NamedTuple):
 INSERT_USER: Final = """-- name: InsertUser :one
 INSERT INTO users (id, username, password_hash, full_name, email)
 VALUES ($1, $2, $3, $4, $5)
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -28,7 +28,7 @@ async def insert_user(conn: Connection, *, id: UUID, username: str, password_has
 
 
 GET_USER: Final = """-- name: GetUser :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users WHERE id = $1
 """
 
 
@@ -38,7 +38,7 @@ async def get_user(conn: Connection, *, id: UUID) -> User | None:
 
 
 GET_USER_BY_USERNAME: Final = """-- name: GetUserByUsername :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE username = $1
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users WHERE username = $1
 """
 
 
@@ -48,7 +48,7 @@ async def get_user_by_username(conn: Connection, *, username: str) -> User | Non
 
 
 LIST_USERS: Final = """-- name: ListUsers :many
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2
 """
 
 
@@ -58,7 +58,7 @@ async def list_users(conn: Connection, *, before_id: UUID, page_size: int) -> li
 
 
 LOCK_USER: Final = """-- name: LockUser :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users WHERE id = $1 FOR NO KEY UPDATE
 """
 
 
@@ -69,7 +69,7 @@ async def lock_user(conn: Connection, *, id: UUID) -> User | None:
 
 
 LOCK_USER_AND_REFERENCES: Final = """-- name: LockUserAndReferences :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users WHERE id = $1 FOR UPDATE
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users WHERE id = $1 FOR UPDATE
 """
 
 
@@ -80,7 +80,7 @@ async def lock_user_and_references(conn: Connection, *, id: UUID) -> User | None
 
 
 LOCK_USERS_TO_VERIFY_BY_EMAIL: Final = """-- name: LockUsersToVerifyByEmail :many
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users
 WHERE
     id IN (
         SELECT candidate.id FROM users AS candidate
@@ -108,12 +108,19 @@ async def lock_users_to_verify_by_email(conn: Connection, *, email: str, count_m
 
 
 UPDATE_USER_PROFILE: Final = """-- name: UpdateUserProfile :one
-UPDATE users SET full_name = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+UPDATE users
+SET
+    full_name = coalesce($1::text, full_name),
+    payable_by_name = coalesce($2::boolean, payable_by_name),
+    update_time = now()
+WHERE id = $3
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
-async def update_user_profile(conn: Connection, *, full_name: str, id: UUID) -> User | None:
-    record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, id)
+async def update_user_profile(conn: Connection, *, full_name: str | None, payable_by_name: bool | None, id: UUID) -> User | None:
+    """What is not given stays as it is."""
+    record = await conn.fetchrow(UPDATE_USER_PROFILE, full_name, payable_by_name, id)
     return None if record is None else User._make(record)
 
 
@@ -121,7 +128,7 @@ MARK_USER_EMAIL_VERIFIED: Final = """-- name: MarkUserEmailVerified :one
 UPDATE users
 SET email = $1, email_verified = true, pending_email = NULL, update_time = now()
 WHERE id = $2 AND $1 IN (email, pending_email)
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -134,7 +141,7 @@ async def mark_user_email_verified(conn: Connection, *, email: str, id: UUID) ->
 
 
 UPDATE_USER_ROLES: Final = """-- name: UpdateUserRoles :one
-UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+UPDATE users SET roles = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -144,7 +151,7 @@ async def update_user_roles(conn: Connection, *, roles: Sequence[str | None], id
 
 
 UPDATE_USER_DISABLED: Final = """-- name: UpdateUserDisabled :one
-UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+UPDATE users SET disabled = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -179,7 +186,7 @@ async def set_password_hash(conn: Connection, *, password_hash: str, id: UUID) -
 UPDATE_USER_EMAIL: Final = """-- name: UpdateUserEmail :one
 UPDATE users SET email = $1, pending_email = NULL, update_time = now()
 WHERE id = $2 AND NOT email_verified
-RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -190,7 +197,7 @@ async def update_user_email(conn: Connection, *, email: str, id: UUID) -> User |
 
 
 UPDATE_USER_PENDING_EMAIL: Final = """-- name: UpdateUserPendingEmail :one
-UPDATE users SET pending_email = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email
+UPDATE users SET pending_email = $1, update_time = now() WHERE id = $2 RETURNING id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name
 """
 
 
@@ -200,7 +207,7 @@ async def update_user_pending_email(conn: Connection, *, pending_email: str | No
 
 
 LOCK_VERIFIED_USER_BY_EMAIL: Final = """-- name: LockVerifiedUserByEmail :one
-SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email FROM users
+SELECT id, username, password_hash, full_name, email, email_verified, roles, disabled, create_time, update_time, pending_email, payable_by_name FROM users
 WHERE lower(email) = lower($1) AND email_verified AND NOT disabled
 FOR NO KEY UPDATE
 """

@@ -19,23 +19,27 @@ from bank.v1.account_service_pb2 import (
     GetAccountResponse,
     GetBalanceRequest,
     GetBalanceResponse,
+    GetPayeeRequest,
+    GetPayeeResponse,
     GetStatementRequest,
     GetStatementResponse,
     ListAccountsRequest,
     ListAccountsResponse,
     ListEntriesRequest,
     ListEntriesResponse,
+    Payee,
     UnfreezeAccountRequest,
     UpdateAccountRequest,
     WithdrawFundsRequest,
     WithdrawFundsResponse,
 )
-from bankdb.accounts import GetAccountRow, InsertAccountRow, ListAccountsOfUserRow, ListAccountsRow
+from bankdb.accounts import GetAccountRow, GetPayeeRow, InsertAccountRow, ListAccountsOfUserRow, ListAccountsRow
 from bankdb.models import Entry
 from bankdb.transfers import GetTransferRow
 
 from server.accounts.opening import NewAccount
 from server.accounts.operations import Page
+from server.accounts.payees import masked
 from server.accounts.standing import SettingsChange
 from server.accounts.statements import Balance, Period, StatementPage
 from server.caller import Caller
@@ -344,4 +348,30 @@ def render_statement(page: StatementPage) -> GetStatementResponse:
         entry_count=page.range.entry_count,
         entries=[render_entry(entry) for entry in page.entries],
         next_page_token=page.next_page_token,
+    )
+
+
+def parse_get_payee(request: GetPayeeRequest, reference: ReferenceData) -> tuple[str, str]:
+    """The canonical user name and the currency.
+
+    Raises:
+        InvalidRequest: With every violation.
+        UnknownCurrency: Nothing else is wrong.
+    """
+    check = Violations()
+    username = check.username("username", request.username)
+    currency_code = check.currency("currency_code", request.currency_code, reference.currencies)
+    check.raise_if_any()
+    return username, currency_code
+
+
+def render_payee(payee: GetPayeeRow) -> GetPayeeResponse:
+    """The answer to GetPayee."""
+    return GetPayeeResponse(
+        payee=Payee(
+            username=payee.username,
+            masked_name=masked(payee.full_name),
+            account_id=str(payee.account_id),
+            currency_code=payee.currency_code,
+        )
     )

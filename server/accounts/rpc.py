@@ -18,6 +18,8 @@ from bank.v1.account_service_pb2 import (
     GetAccountResponse,
     GetBalanceRequest,
     GetBalanceResponse,
+    GetPayeeRequest,
+    GetPayeeResponse,
     GetStatementRequest,
     GetStatementResponse,
     ListAccountsRequest,
@@ -41,6 +43,7 @@ from server.accounts.messages import (
     parse_deposit,
     parse_export_statement,
     parse_get_balance,
+    parse_get_payee,
     parse_get_statement,
     parse_list_accounts,
     parse_list_entries,
@@ -54,11 +57,13 @@ from server.accounts.messages import (
     render_entries,
     render_got,
     render_listed,
+    render_payee,
     render_statement,
     render_withdrawal_replayed,
     render_withdrawn,
 )
 from server.accounts.operations import Accounts
+from server.accounts.payees import Payees
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
 from server.caller import current_caller, current_idempotency_key
@@ -78,6 +83,7 @@ class AccountServicer(AccountServiceServicer):
         accounts: Accounts,
         standing: AccountStanding,
         statements: Statements,
+        payees: Payees,
         ledger: CommitQueue,
         transfers: TransferReader,
         reference: ReferenceData,
@@ -85,6 +91,7 @@ class AccountServicer(AccountServiceServicer):
         self._accounts = accounts
         self._standing = standing
         self._statements = statements
+        self._payees = payees
         self._ledger = ledger
         self._transfers = transfers
         self._reference = reference
@@ -157,3 +164,6 @@ class AccountServicer(AccountServiceServicer):
             yield HttpBody(data=entry_lines(rows, code))
         # Who does not get this line knows that something went wrong on the way.
         yield HttpBody(data=closing_line(period, whole, code))
+
+    async def GetPayee(self, request: GetPayeeRequest, context: Context) -> GetPayeeResponse:
+        return render_payee(await self._payees.find(*parse_get_payee(request, self._reference), current_caller()))

@@ -10,18 +10,23 @@ from bank.v1.product_service_pb2 import (
     CreateProductRequest,
     CreateProductResponse,
     GetProductRequest,
+    ListInventoryMovementsRequest,
+    ListInventoryMovementsResponse,
     ListProductsRequest,
     ListProductsResponse,
     ProductState,
     UpdateProductRequest,
 )
+from bank.v1.product_service_pb2 import InventoryMovement as MovementMessage
 from bank.v1.product_service_pb2 import Product as ProductMessage
+from bankdb.models import InventoryMovement
 
 from server.caller import Caller
 from server.ledger.movements import fingerprint_of
 from server.products.operations import (
     ACTIVE,
     Adjustment,
+    MovementFilter,
     NewProduct,
     ProductChange,
     ProductFilter,
@@ -104,6 +109,19 @@ def parse_list_products(request: ListProductsRequest, caller: Caller) -> Product
     page_size = check.page_size(request.page_size)
     check.raise_if_any()
     return ProductFilter(query, merchant_id, state, page_size, request.page_token)
+
+
+def parse_list_movements(request: ListInventoryMovementsRequest) -> MovementFilter:
+    """Which product's movements, and which part of them.
+
+    Raises:
+        InvalidRequest: With every violation.
+    """
+    check = Violations()
+    product_id = check.uuid("product_id", request.product_id)
+    page_size = check.page_size(request.page_size)
+    check.raise_if_any()
+    return MovementFilter(product_id, page_size, request.page_token)
 
 
 def parse_update_product(request: UpdateProductRequest) -> ProductChange:
@@ -193,3 +211,26 @@ def render_adjusted(row: StoredProduct, replayed: bool) -> AdjustInventoryRespon
 def render_listed(rows: Sequence[StoredProduct], next_page_token: str) -> ListProductsResponse:
     """One page."""
     return ListProductsResponse(products=[render_product(row) for row in rows], next_page_token=next_page_token)
+
+
+def render_movements(rows: Sequence[InventoryMovement], next_page_token: str) -> ListInventoryMovementsResponse:
+    """One page."""
+    return ListInventoryMovementsResponse(
+        inventory_movements=[_render_movement(row) for row in rows], next_page_token=next_page_token
+    )
+
+
+def _render_movement(row: InventoryMovement) -> MovementMessage:
+    return MovementMessage(
+        product_id=str(row.product_id),
+        sequence=row.sequence,
+        kind=f"INVENTORY_MOVEMENT_KIND_{row.kind}",
+        on_hand_change=row.on_hand_change,
+        reserved_change=row.reserved_change,
+        on_hand_after=row.on_hand_after,
+        reserved_after=row.reserved_after,
+        user_id=str(row.user_id or ""),
+        order_id=str(row.order_id or ""),
+        reason=row.reason,
+        create_time=to_proto(row.create_time),
+    )

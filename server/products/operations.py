@@ -9,7 +9,7 @@ from bankdb import events as event_queries
 from bankdb import products as queries
 from bankdb import users as user_queries
 from bankdb.accounts import GetAccountRow
-from bankdb.models import Product
+from bankdb.models import InventoryMovement, Product
 from uuid_utils.compat import uuid7
 
 from server.caller import Caller, Role
@@ -30,6 +30,7 @@ from server.products.stock import ON_HAND_MAX, Cause, Change, Kind, MovedProduct
 from server.request_ids import Request, claim
 
 ACTIVE, ARCHIVED = "ACTIVE", "ARCHIVED"
+_SEQUENCE_MAX = 2**63 - 1
 
 StoredProduct = Product | MovedProduct
 
@@ -90,6 +91,15 @@ class ProductFilter:
     query: str
     merchant_user_id: UUID | None
     state: str
+    page_size: int
+    page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovementFilter:
+    """What ListInventoryMovements is asked for."""
+
+    product_id: UUID
     page_size: int
     page_token: str
 
@@ -164,6 +174,28 @@ class Products:
             else:
                 rows = await queries.list_products(connection, state=wanted.state, before_id=before_id, page_size=size)
         return self._page_tokens.cut(scope, rows, wanted.page_size, lambda row: [str(row.id)])
+
+    async def movements(self, wanted: MovementFilter, caller: Caller) -> tuple[list[InventoryMovement], str]:
+        """One page of a product's movements, highest sequence first, and the token of the next.
+
+        Raises:
+            NotFound: There is no such product.
+            Forbidden: It is another merchant's, and the caller no admin.
+            InvalidPageToken: Not of this product and caller.
+        """
+        product = await self.get(wanted.product_id)
+        if product.merchant_user_id != caller.user_id and not caller.has_any(Role.ADMIN):
+            raise Forbidden("only its merchant and admins see what moved the stock of a product")
+        scope = ("inventory movements", str(caller.user_id), str(product.id))
+        position = self._page_tokens.read(scope, wanted.page_token)
+        async with self._database.connection() as connection:
+            rows = await queries.list_inventory_movements(
+                connection,
+                product_id=product.id,
+                before_sequence=int(position[0]) if position else _SEQUENCE_MAX,
+                page_size=wanted.page_size + 1,
+            )
+        return self._page_tokens.cut(scope, rows, wanted.page_size, lambda row: [str(row.sequence)])
 
     async def update(self, change: ProductChange, caller: Caller) -> Product:
         """Change a product; one version on, unless nothing is different.

@@ -12,6 +12,8 @@ from bank.v1.product_service_pb2 import (
     CreateProductResponse,
     GetProductRequest,
     GetProductResponse,
+    ListInventoryMovementsRequest,
+    ListInventoryMovementsResponse,
     ListProductsRequest,
     ListProductsResponse,
     UpdateProductRequest,
@@ -23,12 +25,14 @@ from server.caller import current_caller, current_idempotency_key
 from server.products.messages import (
     parse_adjust_inventory,
     parse_create_product,
+    parse_list_movements,
     parse_list_products,
     parse_product_id,
     parse_update_product,
     render_adjusted,
     render_created,
     render_listed,
+    render_movements,
     render_product,
 )
 from server.products.operations import Products
@@ -68,3 +72,9 @@ class ProductServicer(ProductServiceServicer):
         caller = current_caller()
         adjustment = parse_adjust_inventory(request, caller, current_idempotency_key())
         return render_adjusted(*await self._products.adjust(adjustment, caller))
+
+    async def ListInventoryMovements(
+        self, request: ListInventoryMovementsRequest, context: Context
+    ) -> ListInventoryMovementsResponse:
+        wanted = parse_list_movements(request)
+        return render_movements(*await self._products.movements(wanted, current_caller()))

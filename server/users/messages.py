@@ -10,7 +10,7 @@ from server.caller import Caller, Role
 from server.passwords import PasswordPolicy, same_password
 from server.timestamps import to_proto
 from server.users.addresses import AddressChange
-from server.users.operations import NewUser
+from server.users.operations import NewUser, ProfileChange
 from server.users.passwords import PasswordChange, PasswordReset
 from server.violations import Violations
 
@@ -18,7 +18,6 @@ FULL_NAME_LENGTH_MAX = 100
 EMAIL_LENGTH_MAX = 254
 EMAIL_LOCAL_LENGTH_MAX = 64
 
-_USERNAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 # The dot-atom of RFC 5322 and a domain name: nothing that a mail header or a mail program reads as
 # anything but one plain address. Other scripts come as their ASCII form (xn--…).
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -31,7 +30,7 @@ _ROLES = {getattr(pb, f"ROLE_{role}"): role for role in Role}
 def parse_create_user(request: pb.CreateUserRequest, policy: PasswordPolicy) -> NewUser:
     """Check a sign-up; all violations at once."""
     check = Violations()
-    username = _username(check, request.username)
+    username = check.username("username", request.username)
     command = NewUser(
         username=username,
         password=_new_password(check, "password", request.password, username, policy),
@@ -58,17 +57,22 @@ def parse_list_users(request: pb.ListUsersRequest) -> tuple[int, str]:
     return page_size, request.page_token
 
 
-def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> tuple[UUID, str]:
-    """Whose profile to change, and the full name; fields that the mask does not name are not looked at."""
+def parse_update_user(request: pb.UpdateUserRequest, caller: Caller) -> ProfileChange:
+    """What to change of whom; fields that the mask does not name are not looked at."""
     check = Violations()
     user_id = check.user_id("user.id", request.user.id, caller)
-    full_name = ""
+    named: frozenset[str] = frozenset()
     if "email" in request.update_mask.paths:
         check.add("update_mask", "must not name email: call ChangeEmail, which asks for the password")
-    elif check.update_mask(request.update_mask.paths, ("full_name",)):
-        full_name = _full_name(check, "user.full_name", request.user.full_name)
+    else:
+        named = check.update_mask(request.update_mask.paths, ("full_name", "payable_by_name"))
+    command = ProfileChange(
+        user_id=user_id,
+        full_name=_full_name(check, "user.full_name", request.user.full_name) if "full_name" in named else None,
+        payable_by_name=request.user.payable_by_name if "payable_by_name" in named else None,
+    )
     check.raise_if_any()
-    return user_id, full_name
+    return command
 
 
 def parse_set_user_roles(request: pb.SetUserRolesRequest, caller: Caller) -> tuple[UUID, frozenset[Role]]:
@@ -148,16 +152,8 @@ def render_user(user: User) -> pb.User:
         roles=[number for number, role in _ROLES.items() if role in user.roles],
         disabled=user.disabled,
         create_time=to_proto(user.create_time),
+        payable_by_name=user.payable_by_name,
     )
-
-
-def _username(check: Violations, value: str) -> str:
-    # Only ASCII is folded: other scripts have letters whose lower case looks like one of ours.
-    folded = value.lower() if value.isascii() else ""
-    if _USERNAME.fullmatch(folded):
-        return folded
-    check.add("username", "must have 3 to 32 of a-z, 0-9, _ and -, the first of them a letter")
-    return ""
 
 
 def _new_password(check: Violations, field: str, value: str, username: str, policy: PasswordPolicy) -> str:

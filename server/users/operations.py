@@ -33,6 +33,15 @@ class NewUser:
     email: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileChange:
+    """What users change of themselves; None stays as it is."""
+
+    user_id: UUID
+    full_name: str | None = None
+    payable_by_name: bool | None = None
+
+
 class Users:
     """Signs people up, reads and changes them.
 
@@ -110,16 +119,19 @@ class Users:
             rows = await user_queries.list_users(connection, before_id=before_id, page_size=page_size + 1)
         return self._page_tokens.cut(scope, rows, page_size, lambda row: [str(row.id)])
 
-    async def update(self, user_id: UUID, full_name: str, caller: Caller) -> User:
-        """Change the caller's full name.
+    async def update(self, change: ProfileChange, caller: Caller) -> User:
+        """Change the caller's profile.
 
         Raises:
             NotFound: The user is not the caller.
         """
-        if user_id != caller.user_id:
-            raise NotFound("user", user_id)
+        if change.user_id != caller.user_id:
+            raise NotFound("user", change.user_id)
         async with self._database.connection() as connection:
-            return _found(await user_queries.update_user_profile(connection, id=user_id, full_name=full_name), user_id)
+            user = await user_queries.update_user_profile(
+                connection, id=change.user_id, full_name=change.full_name, payable_by_name=change.payable_by_name
+            )
+        return _found(user, change.user_id)
 
     async def set_roles(self, user_id: UUID, roles: frozenset[Role], caller: Caller) -> User:
         """Replace the roles of a user; once this has returned, nothing commits under a lost one.

@@ -52,7 +52,7 @@ class UserServicer(UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         caller = current_caller()
-        user = await self._users.update(*parse_update_user(request, caller), caller)
+        user = await self._users.update(parse_update_user(request, caller), caller)
         return pb.UpdateUserResponse(user=render_user(user))
 
     async def SetUserRoles(self, request: pb.SetUserRolesRequest, context: Context) -> pb.SetUserRolesResponse:

@@ -11,6 +11,9 @@ from bank.v1 import session_service_pb2 as session_pb
 from bank.v1 import transfer_service_pb2 as transfer_pb
 from bank.v1 import user_service_pb2 as user_pb
 from bank.v1.account_service_pb2 import Account
+from bank.v1.order_service_pb2 import ORDER_STATE_CANCELED
+from bank.v1.product_service_pb2 import CreateProductRequest, Product
+from bank.v1.product_service_pb2_grpc import ProductServiceStub
 from bank.v1.session_service_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 from bank.v1.transfer_service_pb2_grpc import TransferServiceServicer, add_TransferServiceServicer_to_server
 from bank.v1.user_service_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
@@ -20,7 +23,8 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from client.bank import TRIES_MAX, Bank
+from client.bank import Bank
+from client.connection import TRIES_MAX
 from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
 from local.ports import free_ports
@@ -199,6 +203,68 @@ class TestTransfer:
             "available_minor": str(source.available_minor),
         }
         assert await account_of(alice) == source
+
+
+class TestPayee:
+    async def test_somebody_is_paid_by_name_until_they_do_not_want_to_be_found(self, alice: Bank, stack: Stack) -> None:
+        async with Bank.connect(stack.grpc_target) as bob:
+            await bob.sign_in("bob", DEMO_PASSWORD)
+            oldest = [account async for account in bob.accounts()][-1]
+            assert (await bob.set_payable_by_name(True)).payable_by_name
+            payee = await alice.payee("BOB", "USD")
+            assert (payee.username, payee.masked_name, payee.account_id) == ("bob", "B… D…", oldest.id)
+            assert not (await bob.set_payable_by_name(False)).payable_by_name
+            with pytest.raises(BankRefusal) as refused:
+                await alice.payee("bob", "USD")
+            assert refused.value.reason == "NOT_FOUND"
+            await bob.set_payable_by_name(True)
+            await bob.sign_out()
+
+
+async def offer(stack: Stack, name: str, pieces: int) -> Product:
+    """A product of the demo merchant at 0.05 USD."""
+    async with Bank.connect(stack.grpc_target) as merchant:
+        await merchant.sign_in("merchant", DEMO_PASSWORD)
+        request = CreateProductRequest(
+            request_id=str(uuid4()),
+            name=name,
+            price_minor=5,
+            currency_code="USD",
+            settlement_account_id=(await account_of(merchant)).id,
+            initial_quantity=pieces,
+        )
+        product: Product = (await merchant.call(ProductServiceStub(merchant.channel).CreateProduct, request)).product
+        await merchant.sign_out()
+        return product
+
+
+class TestOrders:
+    async def test_order_is_placed_once_listed_and_canceled(self, alice: Bank, stack: Stack) -> None:
+        name = f"Kite {uuid4().hex}"
+        product = await offer(stack, name, 3)
+        assert [each async for each in alice.products(name)] == [product]
+        account_id, request_id = (await account_of(alice)).id, uuid4()
+        for replayed in (False, True):
+            placed = await alice.order(
+                payment_account_id=account_id,
+                quantities={product.id: 2},
+                expected_total_minor=10,
+                request_id=request_id,
+            )
+            assert (placed.replayed, placed.order.total_minor) == (replayed, 10)
+        assert (await alice.product(product.id)).available == 1
+        assert (await anext(aiter(alice.orders()))).id == placed.order.id
+        canceled = await alice.cancel_order(placed.order.id)
+        assert canceled.state == ORDER_STATE_CANCELED
+        assert (await alice.product(product.id)).available == 3
+
+    async def test_too_many_pieces_are_refused_and_nothing_is_reserved(self, alice: Bank, stack: Stack) -> None:
+        product = await offer(stack, f"Kite {uuid4().hex}", 3)
+        before = await account_of(alice)
+        with pytest.raises(BankRefusal) as refused:
+            await alice.order(payment_account_id=before.id, quantities={product.id: 4})
+        assert refused.value.reason == "OUT_OF_STOCK"
+        assert (await account_of(alice), await alice.product(product.id)) == (before, product)
 
 
 class TestEntries:

@@ -190,12 +190,13 @@ class TestDeepenedIdentity:
 
     BEFORE = 9
     KEPT = ("users", "sessions", "refresh_tokens", "mail_tokens", "outbox")
+    CAME = ("pending_email", "payable_by_name")
 
     async def rows(self, url: str) -> dict[str, list[dict[str, object]]]:
         """What was there before, without the columns that came."""
         return {
             table: [
-                {name: value for name, value in row.items() if name != "pending_email"}
+                {name: value for name, value in row.items() if name not in self.CAME}
                 for row in await run(url, f"SELECT * FROM {table} ORDER BY 1")
             ]
             for table in self.KEPT
@@ -209,7 +210,8 @@ class TestDeepenedIdentity:
 
         await up(url)
         assert await self.rows(url) == before
-        assert [row[0] for row in await run(url, "SELECT pending_email FROM users")] == [None]
+        came = await run(url, "SELECT pending_email, payable_by_name FROM users")
+        assert [tuple(row) for row in came] == [(None, False)]
         await execute(url, DEEPENED)
 
         for _ in VERSIONS[self.BEFORE :]:

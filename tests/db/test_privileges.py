@@ -73,6 +73,7 @@ UPDATABLE = {
         "full_name",
         "email",
         "email_verified",
+        "payable_by_name",
         "pending_email",
         "roles",
         "disabled",

@@ -76,6 +76,15 @@ class Cell:
     async def account(self, amount_minor: int = 100) -> str:
         return ABSENT if self.absent else await self.stage.account(self.owner, amount_minor)
 
+    async def payee(self) -> str:
+        """The name of the owner, whom payments may find by it."""
+        if self.absent:
+            return f"u{uuid4().hex[:16]}"
+        await self.account()
+        change = "UPDATE users SET payable_by_name = true WHERE id = $1"
+        await self.stage.bank.owner.execute(change, self.owner.user_id)
+        return self.owner.username
+
     async def receiver(self) -> str:
         """The account that what is named pays into."""
         mutual = self.kind == "party" and self.whose is Whose.ANOTHERS
@@ -266,6 +275,10 @@ def _enter_accounts(named: Named, plain: Named) -> None:
     for rpc in ("ListEntries", "GetBalance", "GetStatement", "ExportStatement"):
         named(rpc, "account_id", Cell.account)
 
+    @call("GetPayee")
+    async def find(cell: Cell) -> Fields:
+        return {"username": await cell.payee(), "currency_code": "USD"}
+
     @call("UpdateAccount")
     async def rename(cell: Cell) -> Fields:
         return {"account": {"id": await cell.account(), "display_name": "Rent"}, "update_mask": "display_name"}
@@ -335,6 +348,8 @@ def _enter_shop(named: Named, plain: Named, alone: tuple[Whose, ...]) -> None:
     async def adjust(cell: Cell) -> Fields:
         counted = {"request_id": str(uuid4()), "delta": 1, "reason": "counted"}
         return {"product_id": await cell.product(), **counted}
+
+    named("ListInventoryMovements", "product_id", Cell.product)
 
     @call("CreateOrder")
     async def buy(cell: Cell) -> Fields:

@@ -103,6 +103,7 @@ class Parts:
             "SIGN_INS_PER_SECOND": "0",
             "SIGN_UPS_PER_HOUR": "0",
             "MAILS_PER_HOUR": "0",
+            "PAYEES_PER_HOUR": "0",
             "SIGN_IN_FAILURES_PER_HOUR": "0",
             "METRICS_PORT": str(self.metrics_ports[0]),
             "TOKEN_KEYS_FILE": str(self.keys_file),

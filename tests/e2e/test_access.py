@@ -83,6 +83,8 @@ def fields_about(rpc: str, thing_id: str) -> dict[str, Any]:
         *("product_id", "order_id"),
     }
     holder = {"UpdateAccount": "account", "UpdateUser": "user", "UpdateProduct": "product"}.get(rpc)
+    if rpc == "GetPayee":
+        return {"username": "nobody"}
     return {holder: {"id": thing_id}} if holder else dict.fromkeys(sorted(ids), thing_id)
 
 
@@ -186,6 +188,7 @@ class TestAccessToken:
             ("CreateProduct", {}),
             ("ArchiveProduct", {"product_id": ABSENT}),
             ("AdjustInventory", {"product_id": ABSENT}),
+            ("ListInventoryMovements", {"product_id": ABSENT}),
             ("CreateAccount", {"currency_code": "USD", "request_id": ABSENT, "owner_user_id": scene.bob.user_id}),
             *(
                 (rpc, {"account_id": scene.bobs, "amount_minor": 1, "currency_code": "USD", "request_id": ABSENT})

@@ -139,6 +139,38 @@ class TestAddresses:
             assert all(answer == answers[0] for answer in answers), rpc
 
 
+async def findable(bank: Bank, stage: Stage) -> Someone:
+    """Somebody whom payments find by their name."""
+    person = await stage.someone()
+    await stage.account(person, 0)
+    await bank.owner.execute("UPDATE users SET payable_by_name = true WHERE id = $1", person.user_id)
+    return person
+
+
+class TestPayees:
+    async def test_only_who_wants_to_be_found_is_told_from_a_name_that_nobody_has(
+        self, bank: Bank, stage: Stage
+    ) -> None:
+        asking, hidden, disabled, penniless = [await stage.someone() for _ in range(4)]
+        bob, gone = await findable(bank, stage), await findable(bank, stage)
+        await stage.account(hidden, 0)
+        await bank.owner.execute(
+            "UPDATE users SET payable_by_name = true WHERE id = ANY ($1)", [disabled.user_id, penniless.user_id]
+        )
+        await stage.account(disabled, 0)
+        await stage.dress(disabled, "disabled")
+        await bank.owner.execute("UPDATE accounts SET state = 'CLOSED' WHERE owner_user_id = $1", gone.user_id)
+        answers = set()
+        for username in (nobody(), *(person.username for person in (hidden, disabled, penniless, gone))):
+            fields = {"username": username, "currency_code": "USD"}
+            status, body, headers = told(await bank.json.send("GetPayee", fields, asking.token))
+            answers.add((status, body.replace(username, "NAME"), str(headers)))
+        assert {status for status, _, _ in answers} == {404}
+        assert len(answers) == 1
+        found = await bank.json.send("GetPayee", {"username": bob.username, "currency_code": "USD"}, asking.token)
+        assert (found.status, found.json()["payee"]["masked_name"]) == (200, "S…")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How long two kinds of calls took, in seconds."""
@@ -263,3 +295,15 @@ class TestTime:
             assert (await bank.grpc.call("CreateUser", {**signing_up(), "email": email})).code == "OK"
 
         await assert_silent(lambda: sign_up(next(known)), lambda: sign_up(f"{nobody()}@example.com"), samples)
+
+    async def test_payee_who_does_not_want_to_be_found_takes_as_long_as_a_name_that_nobody_has(
+        self, bank: Bank, stage: Stage
+    ) -> None:
+        samples, asking, hidden = 300, await stage.someone(), await findable(bank, stage)
+        await bank.owner.execute("UPDATE users SET payable_by_name = false WHERE id = $1", hidden.user_id)
+
+        async def ask(username: str) -> None:
+            fields = {"username": username, "currency_code": "USD"}
+            assert (await bank.grpc.call("GetPayee", fields, asking.token)).code == "NOT_FOUND"
+
+        await assert_silent(lambda: ask(hidden.username), lambda: ask(nobody()), samples)

@@ -26,12 +26,14 @@ WRONG = "nine grey geese at dawn"
 SIGN_IN_FAILURES = 30
 SIGN_UPS = 5
 MAILS = 5
+PAYEES = 5
 CALLS_PER_SECOND = 40
 SIGN_INS_PER_SECOND = 5
 SETTINGS = {
     "SIGN_IN_FAILURES_PER_HOUR": str(SIGN_IN_FAILURES),
     "SIGN_UPS_PER_HOUR": str(SIGN_UPS),
     "MAILS_PER_HOUR": str(MAILS),
+    "PAYEES_PER_HOUR": str(PAYEES),
     "CALLS_PER_SECOND": str(CALLS_PER_SECOND),
 }
 BAD = ("UNAUTHENTICATED", "BAD_CREDENTIALS")
@@ -207,6 +209,33 @@ class TestStrangers:
             )
         )
         assert Counter(why(answer) for answer in answers) == {("OK", ""): MAILS, LIMITED: 20 - MAILS}
+
+
+class TestPayees:
+    async def test_look_ups_of_one_user_are_counted_over_all_processes_and_addresses(
+        self, parts: Parts, street: Street
+    ) -> None:
+        asking, bob = await parts.customers(street.grpc, 2, 1)
+        async with parts.owner() as owner:
+            username = await owner.fetchval(
+                "UPDATE users SET payable_by_name = true FROM accounts"
+                " WHERE accounts.id::text = $1 AND users.id = owner_user_id RETURNING username",
+                bob.account_id,
+            )
+        found = {"username": username, "currency_code": "USD"}
+        answers = await asyncio.gather(
+            *(
+                street.grpc.call("GetPayee", found, asking.token, living_at(f"203.0.113.{number}"))
+                for number in range(20)
+            )
+        )
+        assert Counter(why(answer) for answer in answers) == {("OK", ""): PAYEES, LIMITED: 20 - PAYEES}
+        # Whom they ask for next is not looked at.
+        for name in (username, f"u{uuid4().hex[:16]}"):
+            refused = await street.json.call("GetPayee", {**found, "username": name}, asking.token)
+            assert why(refused) == LIMITED
+            assert 3600 / PAYEES - 60 < retry_after_s(refused) <= 3600 / PAYEES
+        assert (await street.grpc.call("GetPayee", found, bob.token)).code == "OK"
 
 
 class TestQuota:

@@ -58,6 +58,7 @@ EXPECTED = {
         "GetBalance": SIGNED_IN,
         "GetStatement": SIGNED_IN,
         "ExportStatement": Access(deadline_s=300),
+        "GetPayee": SIGNED_IN,
     },
     "TransferService": {
         "CreateTransfer": BY_LEDGER,
@@ -84,6 +85,7 @@ EXPECTED = {
         "UpdateProduct": MERCHANT,
         "ArchiveProduct": MERCHANT,
         "AdjustInventory": MERCHANT,
+        "ListInventoryMovements": MERCHANT,
     },
     "OrderService": {
         "CreateOrder": BY_LEDGER,

@@ -39,6 +39,7 @@ class TestSettings:
         assert settings.token_keys_file == Path("/run/secrets/keys.json")
         assert settings.public_origin == "https://bank.example"
         assert (settings.sign_in_failures_per_hour, settings.sign_ups_per_hour, settings.mails_per_hour) == (60, 20, 20)
+        assert settings.payees_per_hour == 120
         assert (settings.calls_per_second, settings.sign_ins_per_second) == (100, 5)
 
     def test_unsaid_environment_is_production(self, environment: pytest.MonkeyPatch) -> None:
@@ -72,6 +73,7 @@ class TestSettings:
             ("SIGN_IN_FAILURES_PER_HOUR", "-1"),
             ("SIGN_UPS_PER_HOUR", "many"),
             ("MAILS_PER_HOUR", "-1"),
+            ("PAYEES_PER_HOUR", "-1"),
             ("CALLS_PER_SECOND", "-1"),
             ("SIGN_INS_PER_SECOND", "-1"),
             ("DEFAULT_CURRENCY", "usd"),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 import pytest
 
@@ -114,6 +115,17 @@ class TestTake:
     ) -> None:
         assert await taken(limits, action, address, 20) == 20
         assert await database.pool.fetchval("SELECT count(*) FROM rate_limits") == 0
+
+
+class TestTakeOfUser:
+    async def test_each_user_has_an_allowance_and_no_more_however_parallel(self, reads: Database) -> None:
+        limits = RateLimits(reads, {Action.PAYEE: 5})
+        for user_id in (uuid4(), uuid4()):
+            tries = (limits.take_of_user(Action.PAYEE, user_id) for _ in range(20))
+            outcomes = await asyncio.gather(*tries, return_exceptions=True)
+            refused = [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
+            assert (outcomes.count(None), len(refused)) == (5, 15)
+            assert all(700 < each.retry_after_s <= 720 for each in refused)
 
 
 class TestDelay:

@@ -300,3 +300,29 @@ class ExportStatementRequest(_message.Message):
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     def __init__(self, account_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Payee(_message.Message):
+    __slots__ = ("username", "masked_name", "account_id", "currency_code")
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    MASKED_NAME_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    username: str
+    masked_name: str
+    account_id: str
+    currency_code: str
+    def __init__(self, username: _Optional[str] = ..., masked_name: _Optional[str] = ..., account_id: _Optional[str] = ..., currency_code: _Optional[str] = ...) -> None: ...
+
+class GetPayeeRequest(_message.Message):
+    __slots__ = ("username", "currency_code")
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    username: str
+    currency_code: str
+    def __init__(self, username: _Optional[str] = ..., currency_code: _Optional[str] = ...) -> None: ...
+
+class GetPayeeResponse(_message.Message):
+    __slots__ = ("payee",)
+    PAYEE_FIELD_NUMBER: _ClassVar[int]
+    payee: Payee
+    def __init__(self, payee: _Optional[_Union[Payee, _Mapping]] = ...) -> None: ...

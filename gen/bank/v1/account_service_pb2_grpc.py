@@ -102,6 +102,11 @@ class AccountServiceStub:
                 request_serializer=bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetPayee = channel.unary_unary(
+                '/bank.v1.AccountService/GetPayee',
+                request_serializer=bank_dot_v1_dot_account__service__pb2.GetPayeeRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_account__service__pb2.GetPayeeResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -254,6 +259,20 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPayee(self, request, context):
+        """Finds the account that a payment to somebody goes to, by their user name. Any verified user.
+        Only who has set `payable_by_name` is found, as long as they have an open account in the
+        currency; everybody else is answered like a name that nobody has. A user may ask 120 times an
+        hour, whatever the answer.
+
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, INVALID_ARGUMENT
+        UNKNOWN_CURRENCY, FAILED_PRECONDITION EMAIL_NOT_VERIFIED, RESOURCE_EXHAUSTED RATE_LIMITED,
+        NOT_FOUND NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -321,6 +340,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ExportStatement,
                     request_deserializer=bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetPayee': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPayee,
+                    request_deserializer=bank_dot_v1_dot_account__service__pb2.GetPayeeRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_account__service__pb2.GetPayeeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -676,6 +700,33 @@ class AccountService:
             '/bank.v1.AccountService/ExportStatement',
             bank_dot_v1_dot_account__service__pb2.ExportStatementRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPayee(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.AccountService/GetPayee',
+            bank_dot_v1_dot_account__service__pb2.GetPayeeRequest.SerializeToString,
+            bank_dot_v1_dot_account__service__pb2.GetPayeeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,9 +18,24 @@ class ProductState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRODUCT_STATE_UNSPECIFIED: _ClassVar[ProductState]
     PRODUCT_STATE_ACTIVE: _ClassVar[ProductState]
     PRODUCT_STATE_ARCHIVED: _ClassVar[ProductState]
+
+class InventoryMovementKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INVENTORY_MOVEMENT_KIND_UNSPECIFIED: _ClassVar[InventoryMovementKind]
+    INVENTORY_MOVEMENT_KIND_ADJUSTED: _ClassVar[InventoryMovementKind]
+    INVENTORY_MOVEMENT_KIND_RESERVED: _ClassVar[InventoryMovementKind]
+    INVENTORY_MOVEMENT_KIND_RELEASED: _ClassVar[InventoryMovementKind]
+    INVENTORY_MOVEMENT_KIND_SHIPPED: _ClassVar[InventoryMovementKind]
+    INVENTORY_MOVEMENT_KIND_RESTOCKED: _ClassVar[InventoryMovementKind]
 PRODUCT_STATE_UNSPECIFIED: ProductState
 PRODUCT_STATE_ACTIVE: ProductState
 PRODUCT_STATE_ARCHIVED: ProductState
+INVENTORY_MOVEMENT_KIND_UNSPECIFIED: InventoryMovementKind
+INVENTORY_MOVEMENT_KIND_ADJUSTED: InventoryMovementKind
+INVENTORY_MOVEMENT_KIND_RESERVED: InventoryMovementKind
+INVENTORY_MOVEMENT_KIND_RELEASED: InventoryMovementKind
+INVENTORY_MOVEMENT_KIND_SHIPPED: InventoryMovementKind
+INVENTORY_MOVEMENT_KIND_RESTOCKED: InventoryMovementKind
 
 class Product(_message.Message):
     __slots__ = ("id", "merchant_user_id", "name", "description", "price_minor", "currency_code", "settlement_account_id", "on_hand", "reserved", "available", "state", "version", "create_time", "update_time")
@@ -161,3 +176,47 @@ class AdjustInventoryResponse(_message.Message):
     product: Product
     replayed: bool
     def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class InventoryMovement(_message.Message):
+    __slots__ = ("product_id", "sequence", "kind", "on_hand_change", "reserved_change", "on_hand_after", "reserved_after", "user_id", "order_id", "reason", "create_time")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ON_HAND_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    ON_HAND_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    sequence: int
+    kind: InventoryMovementKind
+    on_hand_change: int
+    reserved_change: int
+    on_hand_after: int
+    reserved_after: int
+    user_id: str
+    order_id: str
+    reason: str
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, product_id: _Optional[str] = ..., sequence: _Optional[int] = ..., kind: _Optional[_Union[InventoryMovementKind, str]] = ..., on_hand_change: _Optional[int] = ..., reserved_change: _Optional[int] = ..., on_hand_after: _Optional[int] = ..., reserved_after: _Optional[int] = ..., user_id: _Optional[str] = ..., order_id: _Optional[str] = ..., reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListInventoryMovementsRequest(_message.Message):
+    __slots__ = ("product_id", "page_size", "page_token")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, product_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListInventoryMovementsResponse(_message.Message):
+    __slots__ = ("inventory_movements", "next_page_token")
+    INVENTORY_MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    inventory_movements: _containers.RepeatedCompositeFieldContainer[InventoryMovement]
+    next_page_token: str
+    def __init__(self, inventory_movements: _Optional[_Iterable[_Union[InventoryMovement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

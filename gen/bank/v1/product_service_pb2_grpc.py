@@ -65,6 +65,11 @@ class ProductServiceStub:
                 request_serializer=bank_dot_v1_dot_product__service__pb2.AdjustInventoryRequest.SerializeToString,
                 response_deserializer=bank_dot_v1_dot_product__service__pb2.AdjustInventoryResponse.FromString,
                 _registered_method=True)
+        self.ListInventoryMovements = channel.unary_unary(
+                '/bank.v1.ProductService/ListInventoryMovements',
+                request_serializer=bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsRequest.SerializeToString,
+                response_deserializer=bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsResponse.FromString,
+                _registered_method=True)
 
 
 class ProductServiceServicer:
@@ -142,6 +147,17 @@ class ProductServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListInventoryMovements(self, request, context):
+        """Lists every change of a stock, newest first: the stock is their sum. Its merchant, and admins.
+
+        Errors, in check order: PERMISSION_DENIED PERMISSION_DENIED, INVALID_ARGUMENT
+        INVALID_REQUEST, NOT_FOUND NOT_FOUND, PERMISSION_DENIED PERMISSION_DENIED for another
+        merchant's, INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProductServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -174,6 +190,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.AdjustInventory,
                     request_deserializer=bank_dot_v1_dot_product__service__pb2.AdjustInventoryRequest.FromString,
                     response_serializer=bank_dot_v1_dot_product__service__pb2.AdjustInventoryResponse.SerializeToString,
+            ),
+            'ListInventoryMovements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInventoryMovements,
+                    request_deserializer=bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsRequest.FromString,
+                    response_serializer=bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -339,6 +360,33 @@ class ProductService:
             '/bank.v1.ProductService/AdjustInventory',
             bank_dot_v1_dot_product__service__pb2.AdjustInventoryRequest.SerializeToString,
             bank_dot_v1_dot_product__service__pb2.AdjustInventoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInventoryMovements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.v1.ProductService/ListInventoryMovements',
+            bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsRequest.SerializeToString,
+            bank_dot_v1_dot_product__service__pb2.ListInventoryMovementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -135,7 +135,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes the caller's own full name.
+        """Changes what `update_mask` names of the caller themself: `full_name` or `payable_by_name`.
 
         Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND for another user.
         """

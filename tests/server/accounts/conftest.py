@@ -11,6 +11,7 @@ from bank.v1.ledger_service_pb2_grpc import LedgerServiceStub, add_LedgerService
 
 from server.access import ACCESS
 from server.accounts.operations import Accounts
+from server.accounts.payees import Payees
 from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
@@ -20,6 +21,7 @@ from server.interceptor import CallInterceptor
 from server.ledger.rpc import LedgerServicer
 from server.page_token import PageTokens
 from server.sessions.callers import CallerStates
+from server.throttles import RateLimits
 from server.tokens import AccessTokens
 from server.transfers.operations import TransferReader
 from tests.server.conftest import Bank, Person
@@ -71,6 +73,7 @@ async def stubs(bank: Bank) -> AsyncIterator[Stubs]:
             accounts,
             AccountStanding(bank.database),
             Statements(bank.database, accounts, page_tokens),
+            Payees(bank.database, RateLimits(bank.database, {})),
             bank.ledger,
             TransferReader(bank.database, page_tokens),
             bank.reference,

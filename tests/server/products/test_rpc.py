@@ -250,3 +250,67 @@ class TestListProducts:
         request = pb.ListProductsRequest(page_token="made up")
         refusal = await refusal_of(counter.stub.ListProducts(request, metadata=counter.customer))
         assert refusal.why == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")
+
+
+class TestListInventoryMovements:
+    async def moved(self, counter: Counter) -> str:
+        """A product with four movements."""
+        product_id = (await counter.stub.CreateProduct(counter.new(), metadata=counter.merchant)).product.id
+        for delta in (3, -2, 5):
+            request = pb.AdjustInventoryRequest(
+                product_id=product_id, request_id=str(uuid4()), delta=delta, reason=f"by {delta}"
+            )
+            await counter.stub.AdjustInventory(request, metadata=counter.merchant)
+        return product_id
+
+    async def test_merchant_and_admins_follow_the_pages_from_the_newest(self, counter: Counter) -> None:
+        product_id = await self.moved(counter)
+        admin = counter.served.signed_in(await counter.bank.person(roles=("DEPOSITOR", "ADMIN")))
+        for metadata in (counter.merchant, admin):
+            request = pb.ListInventoryMovementsRequest(product_id=product_id, page_size=3)
+            first = await counter.stub.ListInventoryMovements(request, metadata=metadata)
+            request.page_token = first.next_page_token
+            rest = await counter.stub.ListInventoryMovements(request, metadata=metadata)
+            movements = [*first.inventory_movements, *rest.inventory_movements]
+            assert [each.sequence for each in movements] == [4, 3, 2, 1]
+            assert [each.on_hand_change for each in movements] == [5, -2, 3, 7]
+            assert [each.on_hand_after for each in movements] == [13, 8, 10, 7]
+            assert [each.reason for each in movements] == ["by 5", "by -2", "by 3", "initial quantity"]
+            assert {each.kind for each in movements} == {pb.INVENTORY_MOVEMENT_KIND_ADJUSTED}
+            assert {(each.product_id, each.user_id, each.order_id) for each in movements} == {
+                (product_id, str(counter.person.user_id), "")
+            }
+            assert movements[0].create_time.ToDatetime() > movements[-1].create_time.ToDatetime()
+            assert rest.next_page_token == ""
+
+    async def test_every_kind_that_is_stored_has_its_value(self, counter: Counter) -> None:
+        product_id = await self.moved(counter)
+        kinds = ("RESERVED", "RELEASED", "SHIPPED", "RESTOCKED")
+        for number, kind in enumerate(kinds):
+            await counter.bank.as_owner(
+                "INSERT INTO inventory_movements (product_id, sequence, kind, on_hand_change, reserved_change,"
+                " on_hand_after, reserved_after, order_id, reason) VALUES ($1, $2, $3, 1, 0, 1, 0, $1, '')",
+                UUID(product_id),
+                5 + number,
+                kind,
+            )
+        request = pb.ListInventoryMovementsRequest(product_id=product_id, page_size=len(kinds))
+        found = (await counter.stub.ListInventoryMovements(request, metadata=counter.merchant)).inventory_movements
+        assert [pb.InventoryMovementKind.Name(each.kind).rpartition("_")[2] for each in found] == [*kinds[::-1]]
+        assert {(each.order_id, each.user_id) for each in found} == {(product_id, "")}
+
+    async def test_refusals_come_in_the_documented_order(self, counter: Counter) -> None:
+        product_id = await self.moved(counter)
+        other = counter.served.signed_in(await counter.bank.person(roles=("DEPOSITOR", "MERCHANT")))
+
+        async def why(metadata: Metadata, **fields: object) -> tuple[str, str]:
+            request = pb.ListInventoryMovementsRequest(**fields)  # type: ignore[arg-type]  # values by name
+            return (await refusal_of(counter.stub.ListInventoryMovements(request, metadata=metadata))).why
+
+        assert await why(counter.customer, product_id="x") == FORBIDDEN
+        assert await why(counter.customer, product_id=product_id) == FORBIDDEN
+        assert await why(other, product_id="x", page_size=-1) == INVALID
+        assert await why(other, product_id=str(uuid4()), page_token="made up") == NOT_FOUND
+        assert await why(other, product_id=product_id, page_token="made up") == FORBIDDEN
+        made_up = ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")
+        assert await why(counter.merchant, product_id=product_id, page_token="made up") == made_up

@@ -19,7 +19,7 @@ from server.users.messages import (
     parse_update_user,
     parse_user_id,
 )
-from server.users.operations import NewUser
+from server.users.operations import NewUser, ProfileChange
 from server.users.passwords import PasswordChange, PasswordReset
 from tests.server.identity import NOBODY, PASSWORD, caller_for
 
@@ -203,13 +203,25 @@ class TestParseUpdateUser:
         return pb.UpdateUserRequest(user=user, update_mask=FieldMask(paths=paths))
 
     def test_full_name_is_changed(self) -> None:
-        assert parse_update_user(self.update("full_name"), CALLER) == (CALLER.user_id, "Alice")
+        assert parse_update_user(self.update("full_name"), CALLER) == ProfileChange(CALLER.user_id, full_name="Alice")
+
+    @pytest.mark.parametrize("payable", [True, False])
+    def test_whether_to_be_found_is_changed(self, payable: bool) -> None:
+        request = self.update("payable_by_name", full_name="")
+        request.user.payable_by_name = payable
+        assert parse_update_user(request, CALLER) == ProfileChange(CALLER.user_id, payable_by_name=payable)
+
+    def test_both_are_changed_at_once(self) -> None:
+        request = self.update("payable_by_name", "full_name")
+        request.user.payable_by_name = True
+        assert parse_update_user(request, CALLER) == ProfileChange(CALLER.user_id, "Alice", payable_by_name=True)
 
     def test_fields_that_are_not_named_are_not_looked_at(self) -> None:
         request = self.update("full_name", email="not an address")
         request.user.roles.append(pb.ROLE_ADMIN)
         request.user.email_verified = True
-        assert parse_update_user(request, CALLER)[1] == "Alice"
+        request.user.payable_by_name = True
+        assert parse_update_user(request, CALLER) == ProfileChange(CALLER.user_id, full_name="Alice")
 
     @pytest.mark.parametrize("paths", [["email"], ["full_name", "email"], ["email"] * 1000])
     def test_address_is_refused_with_the_call_that_changes_it(self, paths: list[str]) -> None:

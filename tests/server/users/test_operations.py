@@ -12,7 +12,7 @@ from server.errors import InvalidPageToken, InvalidRequest, LoginThrottled, NotF
 from server.passwords import Passwords
 from server.throttles import Action
 from server.tokens import VERIFY_EMAIL, MailTokens, digest
-from server.users.operations import Users
+from server.users.operations import ProfileChange, Users
 from tests.conftest import Database as MigratedDatabase
 from tests.server.identity import NOBODY, caller_for, everything, identity_on, new_keys, new_user
 from tests.server.users.mail import audit
@@ -169,19 +169,28 @@ class TestUpdate:
     async def test_full_name_changes_and_nothing_else(self, users: Users, database: MigratedDatabase) -> None:
         user = await users.create(new_user())
         before = await everything(database.pool)
-        changed = await users.update(user.id, "Alice Liddell", caller_for(user.id))
+        changed = await users.update(ProfileChange(user.id, full_name="Alice Liddell"), caller_for(user.id))
+        assert changed.full_name == "Alice Liddell"
         assert changed._replace(full_name=user.full_name, update_time=user.update_time) == user
         after = await everything(database.pool)
         assert {table: rows for table, rows in after.items() if table != "users"} == {
             table: rows for table, rows in before.items() if table != "users"
         }
 
+    async def test_user_is_found_by_name_once_they_say_so_and_until_they_say_no(self, users: Users) -> None:
+        user = await users.create(new_user())
+        assert not user.payable_by_name
+        for payable in (True, True, False):
+            changed = await users.update(ProfileChange(user.id, payable_by_name=payable), caller_for(user.id))
+            assert changed.payable_by_name == payable
+            assert changed._replace(payable_by_name=False, update_time=user.update_time) == user
+
     async def test_somebody_else_is_refused_also_for_admins(self, users: Users, database: MigratedDatabase) -> None:
         user = await users.create(new_user())
         before = await everything(database.pool)
         for caller in (caller_for(NOBODY), caller_for(NOBODY, Role.ADMIN, Role.BANKER)):
             with pytest.raises(NotFound):
-                await users.update(user.id, "Mallory", caller)
+                await users.update(ProfileChange(user.id, "Mallory", payable_by_name=True), caller)
         assert await everything(database.pool) == before
 
 

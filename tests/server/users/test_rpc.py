@@ -116,15 +116,22 @@ class TestUpdateUser:
         request = pb.UpdateUserRequest(
             user=pb.User(id="me", full_name="Alice Liddell"), update_mask=FieldMask(paths=["full_name"])
         )
-        assert (await stub.UpdateUser(request, metadata=as_alice)).user.full_name == "Alice Liddell"
+        user = (await stub.UpdateUser(request, metadata=as_alice)).user
+        assert (user.full_name, user.payable_by_name) == ("Alice Liddell", False)
+        request = pb.UpdateUserRequest(
+            user=pb.User(id="me", payable_by_name=True), update_mask=FieldMask(paths=["payable_by_name"])
+        )
+        user = (await stub.UpdateUser(request, metadata=as_alice)).user
+        assert (user.full_name, user.payable_by_name) == ("Alice Liddell", True)
 
     async def test_refusals_have_their_reasons_and_write_nothing(
         self, stub: UserServiceStub, users: Users, as_alice: Metadata, as_admin: Metadata, database: MigratedDatabase
     ) -> None:
         bob = await users.create(new_user("bob"))
         before = await everything(database.pool)
-        mask = FieldMask(paths=["full_name"])
-        request = pb.UpdateUserRequest(user=pb.User(id=str(bob.id), full_name="Mallory"), update_mask=mask)
+        mask = FieldMask(paths=["full_name", "payable_by_name"])
+        mallory = pb.User(id=str(bob.id), full_name="Mallory", payable_by_name=True)
+        request = pb.UpdateUserRequest(user=mallory, update_mask=mask)
         assert await refusal(stub.UpdateUser(request)) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
         for caller in (as_alice, as_admin):
             assert await refusal(stub.UpdateUser(request, metadata=caller)) == ("NOT_FOUND", "NOT_FOUND")
