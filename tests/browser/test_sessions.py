@@ -90,14 +90,25 @@ class TestEnd:
         someone = await visit()
         await someone.sign_in(customer[0].username)
         await someone.live()
-        someone.refused |= {
-            (401, f"/v1/{path}") for path in ("accounts", "transfers", "sessions:refresh", "events:watch")
-        }
         await stage.done("RevokeAllSessions", {}, customer[0].token)
         await expect(someone.page.get_by_role("heading", name="Sign in")).to_be_focused()
         await expect(someone.notice("Your session has ended. Sign in again.")).to_be_visible()
         await expect(someone.page.get_by_role("navigation", name="Main")).to_be_hidden()
         assert "$100.00" not in await someone.page.content()
+
+    async def test_session_revoked_unheard_ends_when_the_token_is_exchanged(
+        self, visit: Visiting, stage: Stage, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.page.clock.install()
+        await someone.page.route("**/v1/events:watch", lambda route: route.abort())
+        await someone.sign_in(customer[0].username)
+        await someone.settled()
+        await stage.done("RevokeAllSessions", {}, customer[0].token)
+        someone.refused.add((401, "/v1/sessions:refresh"))
+        await someone.page.clock.fast_forward(ACCESS_TOKEN_TTL_S * 1000)
+        await expect(someone.page.get_by_role("heading", name="Sign in")).to_be_focused()
+        await expect(someone.page.get_by_role("navigation", name="Main")).to_be_hidden()
 
     async def test_wrong_password_is_told_and_nothing_else(self, visit: Visiting, customer: Customer) -> None:
         someone = await visit()

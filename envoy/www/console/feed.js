@@ -97,9 +97,7 @@ async function openAsUser(session, lastEventId, signal) {
     if (!(error instanceof ApiError) || error.status !== 401) {
       throw error;
     }
-    if (error.reason === "SESSION_REVOKED") {
-      session.endedByService("revoked");
-    }
+    // A session that is over shows when the token is exchanged.
     return openStream("/v1/events:watch", { token: await session.accessToken(token), lastEventId, signal });
   }
 }

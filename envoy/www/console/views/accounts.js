@@ -88,7 +88,7 @@ function activityRow(app, own, transfer) {
       "div",
       { class: "what" },
       html("span", {}, transfer.description || words),
-      html("span", { class: "small" }, transfer.description ? `${words} · ` : "", time(transfer.create_time)),
+      html("span", { class: "small" }, transfer.description ? `${words} · ` : "", time(transfer.create_time, { dateStyle: "medium" })),
     ),
     html(
       "span",

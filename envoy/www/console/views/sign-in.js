@@ -20,7 +20,12 @@ export function signInView(app) {
     submit: "Sign in",
     onSubmit: async (values) => {
       const session = await Session.signIn(values.username.trim(), values.password);
-      await app.signedIn(session);
+      try {
+        await app.signedIn(session);
+      } catch (error) {
+        session.signOut();
+        throw error;
+      }
     },
   });
   const node = html(

@@ -1,6 +1,6 @@
 import { concernsAccounts, isOpen, kindInWords, nameOf } from "../accounts.js";
 import { balanceChart } from "../chart.js";
-import { coalesced, emptyState, facts, heading, html, time } from "../dom.js";
+import { coalesced, emptyState, facts, heading, html, replaceKeepingFocus, time } from "../dom.js";
 
 const PAGE_SIZE = 200;
 const MOST_PAGES = 5;
@@ -16,6 +16,7 @@ const RANGES = { 7: "7 days", 30: "30 days", 90: "90 days", all: "All" };
  */
 export function statementView(app, accountId) {
   let range = "30";
+  const table = { rows: SHOWN_AT_FIRST };
   const title = heading("Statement");
   const body = html("div", { class: "stack" });
   const pay = html("a", { class: "button", href: `#/pay/${accountId}`, hidden: true }, "Pay from here");
@@ -26,11 +27,12 @@ export function statementView(app, accountId) {
     title.textContent = nameOf(account);
     pay.hidden = !isOpen(account);
     if (wanted === range) {
-      body.replaceChildren(...contents(app, account, booked, RANGES[range]));
+      replaceKeepingFocus(body, ...contents(app, account, booked, { range: RANGES[range], table }));
     }
   });
   const choose = (value) => {
     range = value;
+    table.rows = SHOWN_AT_FIRST;
     return load().catch(() => {});
   };
   const node = html(
@@ -84,7 +86,7 @@ async function newest(page, name, start) {
   return items.filter((item) => Date.parse(item.create_time) >= since_ms);
 }
 
-function contents(app, account, booked, rangeInWords) {
+function contents(app, account, booked, { range, table }) {
   const { statement, entries } = booked;
   const amount = (minor) => app.money.format(minor, account.currency_code);
   const totals = facts([
@@ -94,12 +96,12 @@ function contents(app, account, booked, rangeInWords) {
     ["Balance", amount(statement.closing_balance_minor)],
   ]);
   if (!entries.length) {
-    const words = rangeInWords === "All" ? "Nothing was booked yet." : `Nothing was booked in the last ${rangeInWords}.`;
+    const words = range === RANGES.all ? "Nothing was booked yet." : `Nothing was booked in the last ${range}.`;
     return [html("div", { class: "card" }, totals), html("div", { class: "card" }, emptyState("No entries", words))];
   }
   return [
     html("div", { class: "card" }, totals, chartOf(app, account, booked)),
-    html("section", { class: "card" }, html("h2", {}, "Entries"), tableOf(app, account, booked)),
+    html("section", { class: "card" }, html("h2", {}, "Entries"), tableOf(app, account, booked, table)),
   ];
 }
 
@@ -130,17 +132,20 @@ function chartOf(app, account, { start, statement, entries }) {
   });
 }
 
-function tableOf(app, account, { statement, entries, transfers }) {
+/** `shown.rows` outlives the table, so that it is as long again when there is news. */
+function tableOf(app, account, { statement, entries, transfers }, shown) {
   const rows = html("tbody");
-  const more = html("button", { type: "button", class: "secondary" }, "Show older entries");
-  let shown = 0;
-  const extend = (count) => {
-    rows.append(...entries.slice(shown, shown + count).map((entry) => rowOf(app, account, entry, transfers)));
-    shown += count;
-    more.hidden = shown >= entries.length;
+  const more = html("button", { type: "button", class: "secondary", "data-key": "more" }, "Show older entries");
+  const render = () => {
+    const visible = entries.slice(rows.children.length, shown.rows);
+    rows.append(...visible.map((entry) => rowOf(app, account, entry, transfers)));
+    more.hidden = shown.rows >= entries.length;
   };
-  more.addEventListener("click", () => extend(entries.length));
-  extend(SHOWN_AT_FIRST);
+  more.addEventListener("click", () => {
+    shown.rows = MOST_PAGES * PAGE_SIZE;
+    render();
+  });
+  render();
   const columns = ["When", "What", "Amount", "Balance"];
   const left = BigInt(statement.entry_count) - BigInt(entries.length);
   const table = html(
