@@ -31,7 +31,8 @@ export function balanceChart({ points, format, formatShort, label }) {
   const point = (event) => {
     const x = event.clientX - canvas.getBoundingClientRect().left;
     const near = points.findLast(({ time_ms }) => scale.x(time_ms) <= x) ?? points[0];
-    readout.textContent = `${format(near.minor)} · ${dateOf(near.time_ms, { dateStyle: "medium", timeStyle: "short" })}`;
+    const instant = dateOf(near.time_ms, { dateStyle: "medium", timeStyle: "short" });
+    readout.textContent = `${format(near.minor)} · ${instant}`;
     moveMarker(canvas, scale.x(near.time_ms), scale.y(near.minor));
   };
   const leave = () => {

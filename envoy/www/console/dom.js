@@ -57,10 +57,12 @@ export function coalesced(task) {
     if (!running) {
       return run();
     }
-    next ??= running.catch(() => {}).then(() => {
-      next = null;
-      return run();
-    });
+    next ??= running
+      .catch(() => {})
+      .then(() => {
+        next = null;
+        return run();
+      });
     return next;
   };
 }

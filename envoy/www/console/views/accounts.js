@@ -39,7 +39,10 @@ function cardOf(app, account) {
   const amount = (minor) => app.money.format(minor, account.currency_code);
   const name = nameOf(account);
   const state = { ACCOUNT_STATE_FROZEN: "Frozen", ACCOUNT_STATE_CLOSED: "Closed" }[account.state];
-  const pairs = [["Posted", amount(account.posted_minor)], ["Held", amount(account.held_minor)]];
+  const pairs = [
+    ["Posted", amount(account.posted_minor)],
+    ["Held", amount(account.held_minor)],
+  ];
   if (account.overdraft_limit_minor !== "0") {
     pairs.push(["Overdraft limit", amount(account.overdraft_limit_minor)]);
   }
@@ -68,7 +71,9 @@ function cardOf(app, account) {
 function activity(app, accounts, transfers) {
   const own = new Set(accounts.map(({ id }) => id));
   // Bankers and admins are shown everybody's; here only one's own belong.
-  const concerning = transfers.filter((each) => own.has(each.source_account_id) || own.has(each.destination_account_id));
+  const concerning = transfers.filter(
+    (each) => own.has(each.source_account_id) || own.has(each.destination_account_id),
+  );
   if (!concerning.length) {
     return emptyState("Nothing yet", "What is paid in and out appears here at once.");
   }
@@ -88,7 +93,12 @@ function activityRow(app, own, transfer) {
       "div",
       { class: "what" },
       html("span", {}, transfer.description || words),
-      html("span", { class: "small" }, transfer.description ? `${words} · ` : "", time(transfer.create_time, { dateStyle: "medium" })),
+      html(
+        "span",
+        { class: "small" },
+        transfer.description ? `${words} · ` : "",
+        time(transfer.create_time, { dateStyle: "medium" }),
+      ),
     ),
     html(
       "span",
@@ -124,7 +134,12 @@ function openingDialog(app, reload) {
     },
   });
   const title = html("h2", { id: "opening-title" }, "Open an account");
-  const dialog = html("dialog", { "aria-labelledby": "opening-title", on: { close: () => dialog.remove() } }, title, form);
+  const dialog = html(
+    "dialog",
+    { "aria-labelledby": "opening-title", on: { close: () => dialog.remove() } },
+    title,
+    form,
+  );
   document.body.append(dialog);
   dialog.showModal();
 }

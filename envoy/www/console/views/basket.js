@@ -18,11 +18,20 @@ export function basketPanel(app, { onChange, reload }) {
   const intent = createIntent();
   const amount = (minor) => money.format(minor, basket.currencyCode);
   const title = html("h2", { tabindex: "-1" }, "Basket");
-  const link = html("button", { type: "button", class: "secondary basket-link", hidden: true, on: { click: () => title.focus() } });
+  const link = html("button", {
+    type: "button",
+    class: "secondary basket-link",
+    hidden: true,
+    on: { click: () => title.focus() },
+  });
   const lines = html("ul", { class: "lines", "aria-label": "In the basket" });
   const total = html("p", { class: "total" });
   const hint = html("p", { class: "hint" }, "It is empty. What you add is reserved only once you order.");
-  const account = createField({ name: "payment_account_id", label: "Pay from", control: createSelect([], { required: true }) });
+  const account = createField({
+    name: "payment_account_id",
+    label: "Pay from",
+    control: createSelect([], { required: true }),
+  });
   let accounts = [];
 
   const form = createForm({
@@ -30,7 +39,8 @@ export function basketPanel(app, { onChange, reload }) {
     fields: [account],
     submit: "Place the order",
     amount,
-    explainError: (error) => (error.outcomeUnknown ? `${explain(error)} It is ordered once, however often you send it.` : ""),
+    explainError: (error) =>
+      error.outcomeUnknown ? `${explain(error)} It is ordered once, however often you send it.` : "",
     onSubmit: async ({ payment_account_id }) => {
       const items = basket.lines.map(({ product, quantity }) => ({ product_id: product.id, quantity }));
       const body = { payment_account_id, items, expected_total_minor: basket.total_minor.toString() };
@@ -90,14 +100,25 @@ function lineOf({ product, quantity }, amount, set) {
   const button = (text, words, next) =>
     html(
       "button",
-      { type: "button", class: "step", "data-key": `${text} ${product.id}`, "aria-label": `${words} ${product.name}`, on: { click: () => set(product, next) } },
+      {
+        type: "button",
+        class: "step",
+        "data-key": `${text} ${product.id}`,
+        "aria-label": `${words} ${product.name}`,
+        on: { click: () => set(product, next) },
+      },
       text,
     );
   const short = BigInt(quantity) > BigInt(product.available);
   return html(
     "li",
     {},
-    html("span", { class: "what" }, product.name, short ? html("span", { class: "complaint" }, `Only ${product.available} left`) : null),
+    html(
+      "span",
+      { class: "what" },
+      product.name,
+      short ? html("span", { class: "complaint" }, `Only ${product.available} left`) : null,
+    ),
     html(
       "span",
       { class: "quantity" },

@@ -42,7 +42,11 @@ export function ordersView(app) {
     changed.forEach((order) => notify(`${itemsOf(order)}: ${stateInWords(order).toLowerCase()}.`, "good"));
     orders.forEach((order) => known.set(order.id, statesOf(order)));
     const cards = orders.map((order) => cardOf(app, order, changed.includes(order), load));
-    const empty = emptyState("No orders yet", "What you order appears here.", html("a", { class: "button", href: "#/shop" }, "Go to the shop"));
+    const empty = emptyState(
+      "No orders yet",
+      "What you order appears here.",
+      html("a", { class: "button", href: "#/shop" }, "Go to the shop"),
+    );
     replaceKeepingFocus(list, ...(cards.length ? cards : [html("li", { class: "card" }, empty)]));
     more.hidden = complete;
   });
@@ -152,6 +156,11 @@ function cancelButton(app, order, reload) {
     }
     await reload().catch(() => {});
   };
-  const attributes = { type: "button", class: "quiet", "data-key": `cancel ${order.id}`, "aria-label": `Cancel ${name}` };
+  const attributes = {
+    type: "button",
+    class: "quiet",
+    "data-key": `cancel ${order.id}`,
+    "aria-label": `Cancel ${name}`,
+  };
   return html("button", { ...attributes, on: { click: cancel } }, "Cancel");
 }

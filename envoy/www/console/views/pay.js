@@ -15,7 +15,11 @@ import { explain } from "../refusals.js";
 export function payView(app, accountId) {
   const accounts = new Map();
   const intent = createIntent();
-  const source = createField({ name: "source_account_id", label: "From", control: createSelect([], { required: true }) });
+  const source = createField({
+    name: "source_account_id",
+    label: "From",
+    control: createSelect([], { required: true }),
+  });
   const payee = createField({
     name: "username",
     label: "To",
@@ -113,8 +117,9 @@ async function findPayee(app, username, currencyCode) {
     return (await app.session.call("GET", `/v1/payees/${encodeURIComponent(username)}`, { query })).payee;
   } catch (error) {
     if (error.reason === "NOT_FOUND" || error.reason === "INVALID_REQUEST") {
-      const words = `Nobody called ${username} takes payments in ${currencyCode} by name. Check the spelling, or ask them to turn it on in their profile.`;
-      throw new FieldError("username", words);
+      const found = `Nobody called ${username} takes payments in ${currencyCode} by name.`;
+      const advice = "Check the spelling, or ask them to turn it on in their profile.";
+      throw new FieldError("username", `${found} ${advice}`);
     }
     throw error;
   }
@@ -130,7 +135,8 @@ function review(app, intent, payment, { back, finish }) {
     submit: `Send ${amount(body.amount_minor)}`,
     more: [change],
     amount,
-    explainError: (error) => (error.outcomeUnknown ? `${explain(error)} It is paid once, however often you send it.` : ""),
+    explainError: (error) =>
+      error.outcomeUnknown ? `${explain(error)} It is paid once, however often you send it.` : "",
     onSubmit: async () => {
       const request = { ...body, request_id: intent.requestId(body) };
       await app.session.call("POST", "/v1/transfers", { body: request });

@@ -37,7 +37,19 @@ export function profileView(app) {
       facts([
         ["Name", full_name],
         ["User name", username],
-        ["E-mail", html("span", {}, email, html("span", { class: "chip", "data-tone": email_verified ? "good" : "bad" }, email_verified ? "Proven" : "Not proven"))],
+        [
+          "E-mail",
+          html(
+            "span",
+            {},
+            email,
+            html(
+              "span",
+              { class: "chip", "data-tone": email_verified ? "good" : "bad" },
+              email_verified ? "Proven" : "Not proven",
+            ),
+          ),
+        ],
         ["Here since", time(create_time, { dateStyle: "long" })],
       ]),
     );
@@ -51,7 +63,12 @@ export function profileView(app) {
     html(
       "section",
       { class: "card switch" },
-      html("div", {}, html("label", { for: "payable" }, "Take payments by user name"), html("p", { class: "hint", id: "payable-hint" }, hint)),
+      html(
+        "div",
+        {},
+        html("label", { for: "payable" }, "Take payments by user name"),
+        html("p", { class: "hint", id: "payable-hint" }, hint),
+      ),
       payable,
     ),
   );

@@ -15,13 +15,26 @@ export function shopView(app) {
   const list = html("ul", { class: "cards products", "aria-label": "Products" });
   const found = html("p", { class: "unseen", role: "status" });
   const more = html("button", { type: "button", class: "secondary", hidden: true }, "Show more products");
-  const search = html("input", { type: "search", id: "search", maxlength: 100, placeholder: "Search products", autocomplete: "off" });
+  const search = html("input", {
+    type: "search",
+    id: "search",
+    maxlength: 100,
+    placeholder: "Search products",
+    autocomplete: "off",
+  });
   let products = [];
   let pageToken = "";
 
-  const page = (token) => app.session.call("GET", "/v1/products", { query: { query: search.value.trim(), page_size: PAGE_SIZE, page_token: token } });
+  const page = (token) =>
+    app.session.call("GET", "/v1/products", {
+      query: { query: search.value.trim(), page_size: PAGE_SIZE, page_token: token },
+    });
   const render = () => {
-    const empty = html("li", { class: "card" }, emptyState("Nothing found", search.value.trim() ? "Try other words." : "Nothing is on sale yet."));
+    const empty = html(
+      "li",
+      { class: "card" },
+      emptyState("Nothing found", search.value.trim() ? "Try other words." : "Nothing is on sale yet."),
+    );
     replaceKeepingFocus(list, ...(products.length ? products.map((product) => cardOf(app, product, add)) : [empty]));
     more.hidden = !pageToken;
     panel.render();
@@ -37,7 +50,10 @@ export function shopView(app) {
   });
   const add = (product) => {
     if (!app.basket.takes(product)) {
-      notify("One order holds products of one seller and one currency. Order what is in the basket first, or empty it.", "bad");
+      notify(
+        "One order holds products of one seller and one currency. Order what is in the basket first, or empty it.",
+        "bad",
+      );
       return;
     }
     app.basket.set(product, app.basket.quantityOf(product.id) + 1);
@@ -68,7 +84,19 @@ export function shopView(app) {
     html(
       "div",
       { class: "shop" },
-      html("div", {}, html("div", { class: "search", role: "search" }, html("label", { for: "search", class: "unseen" }, "Search products"), search), found, list, more),
+      html(
+        "div",
+        {},
+        html(
+          "div",
+          { class: "search", role: "search" },
+          html("label", { for: "search", class: "unseen" }, "Search products"),
+          search,
+        ),
+        found,
+        list,
+        more,
+      ),
       panel.node,
     ),
   );
@@ -97,7 +125,12 @@ function cardOf(app, product, add) {
     html(
       "div",
       { class: "card-foot" },
-      html("p", { class: "price" }, app.money.format(product.price_minor, product.currency_code), html("span", { class: "unit", "data-tone": left > 0n ? null : "bad" }, words)),
+      html(
+        "p",
+        { class: "price" },
+        app.money.format(product.price_minor, product.currency_code),
+        html("span", { class: "unit", "data-tone": left > 0n ? null : "bad" }, words),
+      ),
       button,
     ),
   );

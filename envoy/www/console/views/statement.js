@@ -51,7 +51,13 @@ function rangeChoice(chosen, onChoose) {
     html(
       "label",
       {},
-      html("input", { type: "radio", name: "range", value, checked: value === chosen, on: { change: () => onChoose(value) } }),
+      html("input", {
+        type: "radio",
+        name: "range",
+        value,
+        checked: value === chosen,
+        on: { change: () => onChoose(value) },
+      }),
       html("span", {}, text),
     );
   const options = Object.entries(RANGES).sort(([a], [b]) => (a === "all") - (b === "all"));
@@ -175,7 +181,11 @@ function rowOf(app, account, entry, transfers) {
       transfer?.description ? html("span", { class: "small" }, words) : null,
       html("span", { class: "small time" }, time(entry.create_time)),
     ),
-    html("td", { class: "number", "data-tone": credited ? "good" : null }, amount(entry.amount_minor, { signed: true })),
+    html(
+      "td",
+      { class: "number", "data-tone": credited ? "good" : null },
+      amount(entry.amount_minor, { signed: true }),
+    ),
     html("td", { class: "number after" }, amount(entry.balance_after_minor)),
   );
 }
