@@ -148,6 +148,7 @@ def _greeting(settings: Settings, seconds: float) -> str:
     return f"""
 The bank is open, {seconds:.1f} s after the start. Ctrl-C closes it; data stays in {settings.state_dir}
 
+  Console         {http}/
   API reference   {http}/docs/
   JSON            {http}/v1/
   gRPC            localhost:{grpc_port}, plaintext, with reflection

@@ -201,11 +201,15 @@ async def smtp_sink(tmp_path: Path) -> AsyncIterator[MailSink]:
         yield sink
 
 
-@pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The whole stack with its demo users, shared by all tests of the run."""
-    folder = tmp_path_factory.mktemp("stack")
-    environment = stack_environment(folder / "state")
+@asynccontextmanager
+async def running_stack(folder: Path, **settings: str) -> AsyncIterator[Stack]:
+    """The whole stack with its demo users.
+
+    Args:
+        folder: Empty; takes its state and logs.
+        settings: Variables of the environment beside those every stack of a test has.
+    """
+    environment = stack_environment(folder / "state") | settings
     http_url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
     launcher = Service(
         name="launcher",
@@ -228,6 +232,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
             mail_dir=folder / "state" / "mail",
             environment=environment,
         )
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The whole stack, shared by all tests of the run."""
+    async with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 async def _administer(postgres: PostgresServer, statement: str) -> None:

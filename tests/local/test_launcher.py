@@ -129,7 +129,10 @@ class TestRun:
         for _ in range(2):
             async with launch(environment) as launcher:
                 await launcher.wait_for("grpcurl -plaintext")
-                assert f"http://localhost:{environment['GATEWAY_PORT']}/docs/" in launcher.printed
+                console = f"http://localhost:{environment['GATEWAY_PORT']}/"
+                assert launcher.printed.index(f"Console         {console}\n") < launcher.printed.index(
+                    f"{console}docs/"
+                )
                 assert DEMO_PASSWORD in launcher.printed
                 assert await asyncio.to_thread(alices_balances, environment) == ["100000"]
                 launcher.process.send_signal(signal.SIGINT)

@@ -1,0 +1,187 @@
+import { callApi } from "./api.js";
+import { createBasket } from "./basket.js";
+import { html } from "./dom.js";
+import { followFeed } from "./feed.js";
+import { icon } from "./icons.js";
+import { Money } from "./money.js";
+import { notify } from "./notices.js";
+import { explain } from "./refusals.js";
+import { accountsView } from "./views/accounts.js";
+import { forgotPasswordView } from "./views/forgot-password.js";
+import { ordersView } from "./views/orders.js";
+import { payView } from "./views/pay.js";
+import { profileView, verifyBanner } from "./views/profile.js";
+import { shopView } from "./views/shop.js";
+import { signInView } from "./views/sign-in.js";
+import { signUpView } from "./views/sign-up.js";
+import { statementView } from "./views/statement.js";
+
+/**
+ * What the views share.
+ *
+ * @typedef {object} App
+ * @property {import("./session.js").Session | null} session
+ * @property {object | null} user
+ * @property {Money} money
+ * @property {ReturnType<typeof createBasket>} basket
+ * @property {(hash: string) => void} go Show another view.
+ * @property {(session: import("./session.js").Session) => Promise<void>} signedIn
+ * @property {() => Promise<void>} reloadUser
+ *
+ * A view is a function of the App and of what its address holds. It gives
+ * `{title, node, load?, onEvent?}`: `load` is awaited once the node is shown, `onEvent` is told
+ * what the feed says while it is shown.
+ */
+
+const OUTSIDE = {
+  "sign-in": signInView,
+  "sign-up": signUpView,
+  "forgot-password": forgotPasswordView,
+};
+const INSIDE = {
+  accounts: (app, id) => (id ? statementView(app, id) : accountsView(app)),
+  pay: payView,
+  shop: shopView,
+  orders: ordersView,
+  profile: profileView,
+};
+const TABS = { accounts: "Accounts", pay: "Pay", shop: "Shop", orders: "Orders", profile: "Profile" };
+const LIVE_WORDS = { connecting: "Connecting", live: "Live", paused: "Paused" };
+
+const part = (id) => document.getElementById(id);
+let shown = null;
+let goal = "";
+
+/** @type {App} */
+const app = {
+  session: null,
+  user: null,
+  money: null,
+  basket: createBasket(),
+  go(hash) {
+    if (location.hash === hash) {
+      show();
+    } else {
+      location.hash = hash;
+    }
+  },
+  async signedIn(session) {
+    const [{ user }, { currencies }] = await Promise.all([
+      session.call("GET", "/v1/users/me"),
+      callApi("GET", "/v1/currencies"),
+    ]);
+    Object.assign(app, { session, user, money: new Money(currencies) });
+    session.onEnd = () => leave("Your session has ended. Sign in again.");
+    renderFrame();
+    followFeed({ session, onEvent, onState: showState });
+    app.go(goal || "#/accounts");
+    goal = "";
+  },
+  async reloadUser() {
+    app.user = (await app.session.call("GET", "/v1/users/me")).user;
+    renderFrame();
+  },
+};
+
+/** Back to the sign-in view, with nothing left of who was here. */
+function leave(why) {
+  Object.assign(app, { session: null, user: null, basket: createBasket() });
+  renderFrame();
+  app.go("#/sign-in");
+  notify(why);
+}
+
+function onEvent(event) {
+  if (/^user\./.test(event.type)) {
+    app.reloadUser().catch(() => {});
+  }
+  shown?.onEvent?.(event);
+}
+
+function showState(state) {
+  part("live").dataset.state = state;
+  part("live").firstElementChild.textContent = LIVE_WORDS[state];
+}
+
+/** All that stands around the view. */
+function renderFrame() {
+  const inside = Boolean(app.session);
+  part("shell").dataset.inside = inside;
+  part("whoami").hidden = !inside;
+  part("tabs").hidden = !inside;
+  part("name").textContent = app.user?.full_name ?? "";
+  part("banner").replaceChildren(...(inside && !app.user.email_verified ? [verifyBanner(app)] : []));
+}
+
+/** Show the view that the address names. */
+async function show() {
+  const [name, id] = location.hash.replace(/^#\/?/, "").split("/");
+  if (!app.session && !(name in OUTSIDE)) {
+    goal = name in INSIDE ? location.hash : "";
+    history.replaceState(null, "", "#/sign-in");
+    return show();
+  }
+  if (app.session && !(name in INSIDE)) {
+    history.replaceState(null, "", "#/accounts");
+    return show();
+  }
+  const first = shown === null;
+  const view = (app.session ? INSIDE : OUTSIDE)[name](app, id && decodeURIComponent(id));
+  shown = view;
+  document.title = `${view.title} · Transactions`;
+  markTab(name);
+  part("main").replaceChildren(view.node);
+  if (!first) {
+    scrollTo(0, 0);
+    part("main").querySelector("h1").focus({ preventScroll: true });
+  }
+  await load(view);
+}
+
+async function load(view) {
+  view.node.setAttribute("aria-busy", "true");
+  try {
+    await view.load?.();
+  } catch (error) {
+    if (shown === view && app.session) {
+      const again = html("button", { type: "button", on: { click: () => retry(view, problem) } }, "Try again");
+      const problem = html("div", { class: "problem", role: "alert" }, html("p", {}, explain(error)), again);
+      view.node.append(problem);
+    }
+  } finally {
+    view.node.removeAttribute("aria-busy");
+  }
+}
+
+function retry(view, problem) {
+  problem.remove();
+  view.node.querySelector("h1").focus();
+  load(view);
+}
+
+function markTab(name) {
+  for (const link of part("tabs").children) {
+    if (link.dataset.name === name) {
+      link.setAttribute("aria-current", "page");
+    } else {
+      link.removeAttribute("aria-current");
+    }
+  }
+}
+
+part("tabs").append(
+  ...Object.entries(TABS).map(([name, text]) =>
+    html("a", { href: `#/${name}`, "data-name": name }, icon(name), html("span", {}, text)),
+  ),
+);
+part("sign-out").addEventListener("click", () => {
+  app.session.signOut();
+  leave("You are signed out.");
+});
+part("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  part("main").focus();
+});
+addEventListener("hashchange", show);
+renderFrame();
+show();

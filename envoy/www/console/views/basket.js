@@ -1,0 +1,131 @@
+import { isOpen, listAccounts, optionOf } from "../accounts.js";
+import { createIntent } from "../api.js";
+import { html, replaceKeepingFocus } from "../dom.js";
+import { createField, createForm, createSelect } from "../form.js";
+import { notify } from "../notices.js";
+import { explain } from "../refusals.js";
+
+/**
+ * The basket beside the shop, and the order that comes of it.
+ *
+ * @param {import("../main.js").App} app
+ * @param {{onChange: () => void, reload: () => Promise<void>}} shop onChange: draw prices and stock
+ *   again; reload: read them again.
+ * @returns {{node: HTMLElement, link: HTMLElement, render: () => void, load: () => Promise<void>}}
+ */
+export function basketPanel(app, { onChange, reload }) {
+  const { basket, money } = app;
+  const intent = createIntent();
+  const amount = (minor) => money.format(minor, basket.currencyCode);
+  const title = html("h2", { tabindex: "-1" }, "Basket");
+  const link = html("button", {
+    type: "button",
+    class: "secondary basket-link",
+    hidden: true,
+    on: { click: () => title.focus() },
+  });
+  const lines = html("ul", { class: "lines", "aria-label": "In the basket" });
+  const total = html("p", { class: "total" });
+  const hint = html("p", { class: "hint" }, "It is empty. What you add is reserved only once you order.");
+  const account = createField({
+    name: "payment_account_id",
+    label: "Pay from",
+    control: createSelect([], { required: true }),
+  });
+  let accounts = [];
+
+  const form = createForm({
+    label: "Order",
+    fields: [account],
+    submit: "Place the order",
+    amount,
+    explainError: (error) =>
+      error.outcomeUnknown ? `${explain(error)} It is ordered once, however often you send it.` : "",
+    onSubmit: async ({ payment_account_id }) => {
+      const items = basket.lines.map(({ product, quantity }) => ({ product_id: product.id, quantity }));
+      const body = { payment_account_id, items, expected_total_minor: basket.total_minor.toString() };
+      try {
+        const request = { ...body, request_id: intent.requestId(body) };
+        await app.session.call("POST", "/v1/orders", { body: request });
+      } catch (error) {
+        // What the shop shows is out of date then.
+        if (["OUT_OF_STOCK", "PRICE_CHANGED", "PRODUCT_ARCHIVED"].includes(error.reason)) {
+          await reload();
+        }
+        throw error;
+      }
+      intent.done(body);
+      basket.clear();
+      notify("Ordered. The money is reserved until it is shipped.", "good");
+      app.go("#/orders");
+    },
+  });
+
+  const set = (product, quantity) => {
+    basket.set(product, quantity);
+    onChange();
+    if (!basket.quantityOf(product.id)) {
+      title.focus();
+    }
+  };
+  const render = () => {
+    const filled = basket.lines.length > 0;
+    replaceKeepingFocus(lines, ...basket.lines.map((line) => lineOf(line, amount, set)));
+    hint.hidden = filled;
+    form.hidden = !filled;
+    total.hidden = !filled;
+    link.hidden = !filled;
+    if (filled) {
+      total.replaceChildren(html("span", {}, "Total"), html("span", {}, amount(basket.total_minor)));
+      link.textContent = `Basket: ${basket.size} · ${amount(basket.total_minor)}`;
+      offerAccounts();
+    }
+  };
+  const offerAccounts = () => {
+    const fitting = accounts.filter((each) => each.currency_code === basket.currencyCode);
+    const chosen = account.control.value;
+    account.control.replaceChildren(...createSelect(fitting.map((each) => optionOf(each, money))).children);
+    account.control.value = fitting.some(({ id }) => id === chosen) ? chosen : (fitting[0]?.id ?? "");
+    account.complain(fitting.length ? "" : `You have no account in ${basket.currencyCode}.`);
+  };
+  const load = async () => {
+    accounts = (await listAccounts(app.session)).filter(isOpen);
+    render();
+  };
+  const node = html("section", { class: "card basket", "aria-label": "Basket" }, title, hint, lines, total, form);
+  return { node, link, render, load };
+}
+
+function lineOf({ product, quantity }, amount, set) {
+  const button = (text, words, next) =>
+    html(
+      "button",
+      {
+        type: "button",
+        class: "step",
+        "data-key": `${text} ${product.id}`,
+        "aria-label": `${words} ${product.name}`,
+        on: { click: () => set(product, next) },
+      },
+      text,
+    );
+  const short = BigInt(quantity) > BigInt(product.available);
+  return html(
+    "li",
+    {},
+    html(
+      "span",
+      { class: "what" },
+      product.name,
+      short ? html("span", { class: "complaint" }, `Only ${product.available} left`) : null,
+    ),
+    html(
+      "span",
+      { class: "quantity" },
+      button("−", "One less:", quantity - 1),
+      html("span", { class: "count" }, html("span", { class: "unseen" }, "Quantity: "), String(quantity)),
+      button("+", "One more:", quantity + 1),
+    ),
+    html("span", { class: "sum" }, amount(BigInt(product.price_minor) * BigInt(quantity))),
+  );
+}

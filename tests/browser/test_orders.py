@@ -1,0 +1,164 @@
+"""The shop, the basket and what becomes of orders."""
+
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+from playwright.async_api import Locator, Route, expect
+
+from tests.browser.conftest import Shopkeeper, Visit, Visiting
+from tests.e2e.stage import Someone, Stage
+
+Customer = tuple[Someone, str]
+
+
+async def shopping(visit: Visiting, customer: Customer, product: dict[str, Any]) -> Visit:
+    """In the shop, the product found and in the basket."""
+    someone = await visit()
+    await someone.sign_in(customer[0].username, "#/shop")
+    await someone.page.get_by_role("searchbox").fill(product["name"])
+    await someone.page.get_by_role("button", name=f"Add {product['name']} to the basket").click()
+    return someone
+
+
+def card(someone: Visit, product: dict[str, Any]) -> Locator:
+    heading = someone.page.get_by_role("heading", name=product["name"])
+    return someone.page.get_by_role("list", name="Your orders").get_by_role("listitem").filter(has=heading)
+
+
+async def placed(stage: Stage, customer: Customer, product: dict[str, Any], quantity: int = 1) -> str:
+    """An order made through the API."""
+    items = [{"product_id": product["id"], "quantity": quantity}]
+    fields = {"payment_account_id": customer[1], "items": items, "request_id": str(uuid4())}
+    return str((await stage.done("CreateOrder", fields, customer[0].token))["order"]["id"])
+
+
+class TestBasket:
+    async def test_order_beyond_the_stock_shows_what_is_left(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+        someone.refused.add((400, "/v1/orders"))
+        basket = someone.page.get_by_role("region", name="Basket")
+        await someone.page.get_by_role("button", name="One more").click()
+        adjustment = {"product_id": shopkeeper.product["id"], "request_id": str(uuid4()), "delta": -9, "reason": "Lost"}
+        await stage.done("AdjustInventory", adjustment, shopkeeper.merchant.token)
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("There is less in stock than you want.")
+        await expect(basket).to_contain_text("Only 1 left")
+        await someone.page.get_by_role("button", name="One less").click()
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(card(someone, shopkeeper.product)).to_contain_text("$25.00")
+
+    async def test_price_that_changed_is_shown_before_anything_is_ordered(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+        someone.refused.add((400, "/v1/orders"))
+        product = {"id": shopkeeper.product["id"], "price_minor": 3_000}
+        await stage.done("UpdateProduct", {"product": product, "update_mask": "priceMinor"}, shopkeeper.merchant.token)
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
+        await expect(basket.locator("p.total")).to_contain_text("$30.00")
+
+    async def test_too_dear_an_order_names_both_amounts(
+        self, visit: Visiting, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+        someone.refused.add((400, "/v1/orders"))
+        for _ in range(4):
+            await someone.page.get_by_role("button", name="One more").click()
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_have_text(
+            "The account has not enough money: $125.00 needed, $100.00 available."
+        )
+
+    async def test_products_of_two_merchants_do_not_go_together(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        other = await stage.someone("MERCHANT")
+        await stage.product(await stage.account(other, 0))
+        someone = await shopping(visit, customer, shopkeeper.product)
+        await someone.page.get_by_role("searchbox").fill("kite")
+        await someone.page.get_by_role("button", name="Add Kite to the basket", exact=True).first.click()
+        await expect(someone.notice("One order holds products of one seller and one currency.")).to_be_visible()
+        await expect(someone.page.get_by_role("list", name="In the basket").get_by_role("listitem")).to_have_count(1)
+
+    async def test_answer_that_was_lost_orders_once(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+
+        async def lose_answer(route: Route) -> None:
+            await route.fetch()
+            await route.abort()
+
+        await someone.page.route("**/v1/orders", lose_answer, times=1)
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("It is ordered once, however often you send it.")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(card(someone, shopkeeper.product)).to_have_count(1)
+        sent = [request for request in someone.sent("/v1/orders") if request.method == "POST"]
+        assert len({json.loads(request.post_data or "")["request_id"] for request in sent}) == 1
+        assert len(sent) == 2
+        count = "SELECT count(*) FROM orders WHERE buyer_user_id = $1"
+        assert await stage.bank.owner.fetchval(count, customer[0].user_id) == 1
+
+
+class TestOrders:
+    async def test_order_canceled_after_a_question_sets_the_money_free(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        await placed(stage, customer, shopkeeper.product)
+        someone = await visit()
+        await someone.sign_in(customer[0].username, "#/orders")
+        cancel = card(someone, shopkeeper.product).get_by_role("button", name="Cancel")
+        dialog = someone.page.get_by_role("dialog", name="Cancel the order?")
+        await cancel.click()
+        await someone.page.keyboard.press("Escape")
+        await expect(dialog).to_have_count(0)
+        await expect(card(someone, shopkeeper.product)).to_contain_text("Being prepared")
+        await cancel.click()
+        await dialog.get_by_role("button", name="Cancel the order").click()
+        await expect(card(someone, shopkeeper.product).locator(".chip")).to_have_text("Canceled")
+        await expect(card(someone, shopkeeper.product)).to_contain_text("Not paid: the money is free again")
+        assert await stage.bank.owner.fetchval("SELECT held_minor FROM accounts WHERE id = $1", customer[1]) == 0
+
+    async def test_order_shipped_meanwhile_cannot_be_canceled_and_shows_so(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        order_id = await placed(stage, customer, shopkeeper.product)
+        someone = await visit()
+        someone.refused.add((400, f"/v1/orders/{order_id}:cancel"))
+        await someone.page.route("**/v1/events:watch", lambda route: route.abort())
+        await someone.sign_in(customer[0].username, "#/orders")
+        await card(someone, shopkeeper.product).get_by_role("button", name="Cancel").click()
+        await shopkeeper.ship(order_id)
+        await someone.page.get_by_role("dialog").get_by_role("button", name="Cancel the order").click()
+        await expect(someone.notice("The order has moved on")).to_be_visible()
+        await expect(card(someone, shopkeeper.product).locator(".chip")).to_have_text("On its way")
+
+    async def test_two_pages_show_each_step_as_it_happens(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        order_id = await placed(stage, customer, shopkeeper.product)
+        pages = [await visit(), await visit(color_scheme="dark")]
+        for each in pages:
+            await each.sign_in(customer[0].username, "#/orders")
+            await each.live()
+            await expect(card(each, shopkeeper.product)).to_contain_text("Being prepared")
+        await shopkeeper.ship(order_id)
+        for each in pages:
+            await expect(card(each, shopkeeper.product).locator(".chip")).to_have_text("On its way")
+            steps = card(each, shopkeeper.product).get_by_role("list", name="Progress").get_by_role("listitem")
+            await expect(steps).to_have_text(
+                [re.compile("Ordered"), re.compile(r"Shipped \(done\)"), re.compile("Delivered")]
+            )
+        refund = {"order_id": order_id, "request_id": str(uuid4()), "amount_minor": 1_000}
+        await stage.done("RefundOrder", refund, shopkeeper.merchant.token)
+        for each in pages:
+            await expect(card(each, shopkeeper.product)).to_contain_text("Partly paid back ($10.00)")
