@@ -6,6 +6,7 @@ snapshot that the index build waits for; here the waiting is done by polling, ou
 
 import asyncio
 import os
+import shutil
 import signal
 import sysconfig
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -51,7 +52,7 @@ async def migrate(
     """
     url = _without_tls_on_loopback(owner_url)
     async with _only_runner(url, say, connect_wait_s):
-        command = [str(Path(sysconfig.get_path("scripts"), "dbmate")), "--no-dump-schema"]
+        command = [_dbmate(), "--no-dump-schema"]
         command += ["--migrations-dir", str(migrations_dir), action]
         return await _run(command, {**os.environ, "DATABASE_URL": url})
 
@@ -96,6 +97,14 @@ def _without_tls_on_loopback(url: str) -> str:
     if parts.hostname not in _LOOPBACK_HOSTS or "sslmode" in parse_qs(parts.query):
         return url
     return parts._replace(query=f"{parts.query}&sslmode=disable".lstrip("&")).geturl()
+
+
+def _dbmate() -> str:
+    # Beside this Python first: what it was installed with.
+    found = shutil.which("dbmate", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
+    if found is None:
+        raise MigrationError("dbmate is missing: run make setup")
+    return found
 
 
 async def _run(command: list[str], environment: Mapping[str, str]) -> str:
