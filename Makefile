@@ -3,12 +3,13 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-CHECKED := $(wildcard server worker local tools client bench)
+CHECKED := $(wildcard server worker gateway migrate local tools client bench)
 INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }; \
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth schema-docs restore-drill release-archive \
+.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen schema-docs \
+	fmt lint types check deploy-tools check-deploy pin-images test test-long bench bench-growth restore-drill release-archive \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -39,11 +40,26 @@ verify: runtime ## Check every balance of the running service against its entrie
 restore-drill: runtime ## Back the running local stack up, restore it aside, and verify what came back
 	@$(VENV_PYTHON) -m local.restore_drill
 
-server: runtime ## Start the server alone, with the settings of the environment
-	@exec $(VENV_PYTHON) -m server
+postgres: runtime ## Start PostgreSQL alone; Ctrl-C stops it, data stays in .local/
+	@exec $(VENV_PYTHON) -m local postgres
 
-worker: runtime ## Start the worker alone, with the settings of the environment
-	@exec $(VENV_PYTHON) -m worker
+redis: runtime ## Start Redis alone, likewise
+	@exec $(VENV_PYTHON) -m local redis
+
+mail: runtime ## Start the mail sink alone, likewise
+	@exec $(VENV_PYTHON) -m local mail
+
+createdb: runtime ## Create database and roles in the PostgreSQL of make postgres
+	@$(VENV_PYTHON) -m local createdb
+
+server: runtime ## Start the server alone; what the environment does not set is as in make run
+	@exec $(VENV_PYTHON) -m local server
+
+worker: runtime ## Start the worker alone, likewise
+	@exec $(VENV_PYTHON) -m local worker
+
+gateway: runtime ## Start the gateway alone, likewise
+	@exec $(VENV_PYTHON) -m local gateway
 
 administrator: runtime ## Make a user an administrator: make administrator USERNAME=alice
 	@$(VENV_PYTHON) -m server.administrator "$(USERNAME)" $(ARGS)
@@ -73,9 +89,18 @@ lint: setup ## Check style, the contract and that gen/ is up to date
 types: setup ## Check the types
 	$(VENV_PYTHON) -m mypy $(CHECKED)
 
-check: lint types ## All checks that run nothing
+check: lint types ## All checks of code that run nothing
 
-test: setup ## Run the tests against real servers
+deploy-tools:
+	@$(PYTHON) local/bootstrap.py deploy
+
+check-deploy: setup deploy-tools ## Check images, compose, workflows and all else that deploys; NAMES=hadolint for one
+	@$(VENV_PYTHON) -m tools.deploy_checks $(NAMES)
+
+pin-images: setup ## Name every image by the digest it has in its registry now (needs Docker and network)
+	$(VENV_PYTHON) -m tools.pin_images
+
+test: setup deploy-tools ## Run the tests against real servers
 	$(VENV_PYTHON) -m pytest -m "not long" $(ARGS)
 
 test-long: setup ## Run the long tests: fuzzing, faults, browsers

@@ -1,13 +1,16 @@
-"""The launcher: `python -m local run|reset|seed|verify`."""
+"""The launcher: `python -m local run|reset|seed|verify`, or one part of the stack: `python -m local postgres`."""
 
 import argparse
 import asyncio
 import sys
 
+from gateway.config import GatewayError
 from local.errors import StackError
 from local.launcher import reset, run, seed_running, verify_running
+from local.parts import PARTS, become, create_database
 from local.population import Population
 from local.settings import Settings, read_settings
+from migrate.runner import MigrationError
 
 COUNT_MAX = 1_000_000
 
@@ -16,7 +19,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         _run(options, read_settings())
-    except StackError as error:
+    except (StackError, GatewayError, MigrationError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -34,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "start everything; Ctrl-C stops it"),
         ("reset", "delete all data"),
         ("verify", "check every balance of the running service"),
+        ("createdb", "create database and roles in the PostgreSQL that runs alone"),
+        *((part, f"start the {part} alone") for part in PARTS),
     ):
         actions.add_parser(action, help=text)
     seed = actions.add_parser("seed", help="add the demo users to the running service, and others if asked for")
@@ -57,8 +62,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
         if options.orders and not (options.users and options.products):
             raise StackError("orders need users who place them and products: say how many of each")
         asyncio.run(seed_running(settings, Population(options.users, options.products, options.orders)))
-    else:
+    elif options.action == "verify":
         asyncio.run(verify_running(settings))
+    elif options.action == "createdb":
+        asyncio.run(create_database(settings))
+    else:
+        become(options.action, settings)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from local.migrate import MIGRATIONS_DIR, migrate
 from local.settings import ROOT
+from migrate.runner import MIGRATIONS_DIR, migrate
 from tests.e2e.conftest import transfer_fields
 from tests.e2e.parts import Customer, Parts, running_parts
 from tests.e2e.payments import assert_log_is_true, assert_order_is_real, paying
