@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-CHECKED := $(wildcard server worker local tools client bench)
+CHECKED := $(wildcard server worker gateway local tools client bench)
 INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }; \
 	$(PYTHON) local/bootstrap.py
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 
+from gateway.config import GatewayError
 from local.errors import StackError
 from local.launcher import reset, run, seed_running, verify_running
 from local.settings import read_settings
@@ -23,7 +24,7 @@ def main() -> int:
             asyncio.run(seed_running(settings))
         else:
             asyncio.run(verify_running(settings))
-    except StackError as error:
+    except (StackError, GatewayError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from gateway.config import gateway_command, render
 from local.errors import StackError
-from local.gateway import gateway_command, render
 from local.migrate import MIGRATIONS_DIR, migrate
 from local.postgres import (
     APPLICATION_ROLE,

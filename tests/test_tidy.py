@@ -53,6 +53,7 @@ class TestBreaches:
             (import_direction, "worker/email.py", "from server.users.operations import UserOperations"),
             (import_direction, "worker/email.py", "import grpc"),
             (import_direction, "client/bank.py", "from bankdb import users"),
+            (import_direction, "gateway/config.py", "from local.settings import ROOT"),
             (import_direction, "tools/generate.py", "from server.config import Settings"),
             (foundation, "server/database.py", "from server.ledger.writing import post"),
             (imports_inside_functions, "local/stack.py", "def start(): import os"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from local.gateway import gateway_command, render
+from gateway.config import gateway_command, render
 from local.ports import free_ports
 from local.probes import answers_http
 from local.process import Service, start_service
