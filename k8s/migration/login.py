@@ -31,7 +31,9 @@ async def set_password(owner_url: str, password: str) -> None:
     connection = await asyncpg.connect(owner_url, timeout=10)
     try:
         # A verifier is base64 and separators, so it can stand between quotes.
-        await connection.execute(f"ALTER ROLE bank_app LOGIN PASSWORD '{scram_verifier(password, secrets.token_bytes(16))}'")
+        await connection.execute(
+            f"ALTER ROLE bank_app LOGIN PASSWORD '{scram_verifier(password, secrets.token_bytes(16))}'"
+        )
     finally:
         await connection.close(timeout=5)
 
