@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview server worker gen fmt lint types check test test-long bench bench-growth \
+.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check test test-long bench bench-growth \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -35,11 +35,26 @@ mail-preview: runtime ## Write every mail with sample data to .local/mail-previe
 verify: runtime ## Check every balance of the running service against its entries
 	@$(VENV_PYTHON) -m local verify
 
-server: runtime ## Start the server alone, with the settings of the environment
-	@exec $(VENV_PYTHON) -m server
+postgres: runtime ## Start PostgreSQL alone; Ctrl-C stops it, data stays in .local/
+	@exec $(VENV_PYTHON) -m local postgres
 
-worker: runtime ## Start the worker alone, with the settings of the environment
-	@exec $(VENV_PYTHON) -m worker
+redis: runtime ## Start Redis alone, likewise
+	@exec $(VENV_PYTHON) -m local redis
+
+mail: runtime ## Start the mail sink alone, likewise
+	@exec $(VENV_PYTHON) -m local mail
+
+createdb: runtime ## Create database and roles in the PostgreSQL of make postgres
+	@$(VENV_PYTHON) -m local createdb
+
+server: runtime ## Start the server alone; what the environment does not set is as in make run
+	@exec $(VENV_PYTHON) -m local server
+
+worker: runtime ## Start the worker alone, likewise
+	@exec $(VENV_PYTHON) -m local worker
+
+gateway: runtime ## Start the gateway alone, likewise
+	@exec $(VENV_PYTHON) -m local gateway
 
 administrator: runtime ## Make a user an administrator: make administrator USERNAME=alice
 	@$(VENV_PYTHON) -m server.administrator "$(USERNAME)" $(ARGS)

@@ -1,4 +1,4 @@
-"""The launcher: `python -m local run|reset|seed|verify`."""
+"""The launcher: `python -m local run|reset|seed|verify`, or one part of the stack: `python -m local postgres`."""
 
 import argparse
 import asyncio
@@ -7,12 +7,13 @@ import sys
 from gateway.config import GatewayError
 from local.errors import StackError
 from local.launcher import reset, run, seed_running, verify_running
+from local.parts import PARTS, become, create_database
 from local.settings import read_settings
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
-    parser.add_argument("action", choices=["run", "reset", "seed", "verify"])
+    parser.add_argument("action", choices=["run", "reset", "seed", "verify", "createdb", *PARTS])
     action = parser.parse_args().action
     try:
         settings = read_settings()
@@ -22,8 +23,12 @@ def main() -> int:
             reset(settings)
         elif action == "seed":
             asyncio.run(seed_running(settings))
-        else:
+        elif action == "verify":
             asyncio.run(verify_running(settings))
+        elif action == "createdb":
+            asyncio.run(create_database(settings))
+        else:
+            become(action, settings)
     except (StackError, GatewayError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -29,7 +29,7 @@ from local.supervisor import Supervisor
 from server.keys import write_new as write_new_keys
 
 # All callers of a local stack have one address, and demos and measurements call without pause.
-_LIMITS = {
+LIMITS = {
     "CALLS_PER_SECOND": "0",
     "SIGN_INS_PER_SECOND": "0",
     "SIGN_IN_FAILURES_PER_HOUR": "10000",
@@ -44,18 +44,24 @@ async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[
     Raises:
         StackError: A part cannot be prepared or started; whoever called stops the supervisor.
     """
-    secrets = _prepare_state(settings)
-    environment = {**_LIMITS, **settings.inherited, TAG: str(settings.state_dir)}
+    secrets = prepare_state(settings)
+    settings.worker_ready_file.unlink(missing_ok=True)
+    environment = {**LIMITS, **settings.inherited, TAG: str(settings.state_dir)}
     await _start_databases(settings, secrets, environment, supervisor, say)
     await _migrate(settings, secrets, say)
-    environment |= _service_variables(settings, secrets)
-    await supervisor.start(_server(settings, environment), _worker(settings, environment))
+    environment |= service_variables(settings, secrets)
+    await supervisor.start(server_service(settings, environment), worker_service(settings, environment))
     await seed(settings.environment_name, application_url(settings, secrets), server_target(settings), say)
-    await supervisor.start(_gateway(settings, environment))
+    await supervisor.start(gateway_service(settings, environment))
 
 
-def _prepare_state(settings: Settings) -> Secrets:
-    if _cluster(settings).exists() and load_secrets(settings.state_dir) is None:
+def prepare_state(settings: Settings) -> Secrets:
+    """Make passwords and keys, unless they are there.
+
+    Raises:
+        StackError: There is a database whose passwords are gone.
+    """
+    if cluster(settings).exists() and load_secrets(settings.state_dir) is None:
         raise StackError(f"the passwords in {settings.state_dir} are gone: make reset clears the data too")
     secrets = load_or_make_secrets(settings.state_dir)
     keys = settings.token_keys_file
@@ -64,7 +70,6 @@ def _prepare_state(settings: Settings) -> Secrets:
         unfinished.unlink(missing_ok=True)
         write_new_keys(unfinished)
         unfinished.replace(keys)
-    settings.worker_ready_file.unlink(missing_ok=True)
     return secrets
 
 
@@ -75,15 +80,15 @@ async def _start_databases(
     supervisor: Supervisor,
     say: Callable[[str], None],
 ) -> None:
-    services = [_mail_sink(settings, environment)]
+    services = [mail_sink_service(settings, environment)]
     if settings.redis_url is None:
         services.append(redis_service(settings.state_dir, settings.redis_port, secrets.redis, environment))
     if settings.database_url is None:
-        cluster = _cluster(settings)
-        if not cluster.exists():
+        data = cluster(settings)
+        if not data.exists():
             say("Creating the database ...")
-            await create_cluster(cluster, secrets, environment)
-        services.append(postgres_service(cluster, settings.postgres_port, secrets, environment))
+            await create_cluster(data, secrets, environment)
+        services.append(postgres_service(data, settings.postgres_port, secrets, environment))
     await supervisor.start(*services)
     if settings.database_url is None:
         superuser_url = database_url(SUPERUSER, secrets.postgres, settings.postgres_port, "postgres")
@@ -98,7 +103,8 @@ async def _migrate(settings: Settings, secrets: Secrets, say: Callable[[str], No
     await migrate("up", url, MIGRATIONS_DIR, say)
 
 
-def _service_variables(settings: Settings, secrets: Secrets) -> dict[str, str]:
+def service_variables(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """What server and worker must be told to be part of this stack."""
     return {
         "BANK_ENVIRONMENT": settings.environment_name,
         "DATABASE_URL": application_url(settings, secrets),
@@ -119,26 +125,26 @@ def _service_variables(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
 
 
-def _mail_sink(settings: Settings, environment: Mapping[str, str]) -> Service:
+def mail_sink_service(settings: Settings, environment: Mapping[str, str]) -> Service:
     command = [sys.executable, "-m", "local.mail_sink", str(settings.smtp_port), str(settings.mail_dir)]
     return Service("mail", command, lambda: accepts_connections(settings.smtp_port), environment)
 
 
-def _server(settings: Settings, environment: Mapping[str, str]) -> Service:
+def server_service(settings: Settings, environment: Mapping[str, str]) -> Service:
     async def ready() -> bool:
         return all(await asyncio.gather(*(serves_grpc(port) for port in settings.server_ports)))
 
     return Service("server", [sys.executable, "-m", "server"], ready, environment, grace_s=15)
 
 
-def _worker(settings: Settings, environment: Mapping[str, str]) -> Service:
+def worker_service(settings: Settings, environment: Mapping[str, str]) -> Service:
     async def ready() -> bool:
         return settings.worker_ready_file.exists()
 
     return Service("worker", [sys.executable, "-m", "worker"], ready, environment, grace_s=18, restarts=True)
 
 
-def _gateway(settings: Settings, environment: Mapping[str, str]) -> Service:
+def gateway_service(settings: Settings, environment: Mapping[str, str]) -> Service:
     config = settings.state_dir / "envoy.yaml"
     render(
         config,
@@ -152,7 +158,7 @@ def _gateway(settings: Settings, environment: Mapping[str, str]) -> Service:
     return Service("gateway", gateway_command(config), ready, environment)
 
 
-def _cluster(settings: Settings) -> Path:
+def cluster(settings: Settings) -> Path:
     return settings.state_dir / "postgres"
 
 

@@ -1,5 +1,6 @@
 """Settings of the server and the worker: the only reader of their environment."""
 
+import os
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import cached_property
@@ -134,13 +135,16 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """What the environment says.
+    """What the environment says, and for variables that it lacks the files of SECRETS_DIR named after them.
 
     Raises:
         SettingsRefusedError: The process must not start.
     """
+    secrets_dir = os.environ.get("SECRETS_DIR") or None
+    if secrets_dir is not None and not Path(secrets_dir).is_dir():
+        raise SettingsRefusedError("SECRETS_DIR: there is no such folder")
     try:
-        return Settings()
+        return Settings(_secrets_dir=secrets_dir)
     except ValidationError as error:
         faults = (
             f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"

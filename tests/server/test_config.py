@@ -171,3 +171,33 @@ class TestReadSettings:
         environment.setenv("PUBLIC_URL", "http://bank.example")
         with pytest.raises(SettingsRefusedError, match=r"^PUBLIC_URL must begin with https://$"):
             read_settings()
+
+
+class TestSecretsDir:
+    """Secrets as files, so that they stand in no environment: read where a variable is not set."""
+
+    def test_files_stand_for_variables_that_are_not_set(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "database_url").write_text("postgresql://bank_app:from-file@db.example/bank\n")
+        (tmp_path / "REDIS_URL").write_text("redis://:from-file@redis.example/0")
+        (tmp_path / "SMTP_PASSWORD").write_text("from-file")
+        (tmp_path / "..data").mkdir()
+        environment.setenv("SECRETS_DIR", str(tmp_path))
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            environment.delenv(name)
+        settings = read_settings()
+        assert settings.database_url.get_secret_value() == "postgresql://bank_app:from-file@db.example/bank"
+        assert settings.redis_url.get_secret_value() == "redis://:from-file@redis.example/0"
+        assert settings.smtp_password.get_secret_value() == "mail-secret"
+
+    def test_folder_that_does_not_exist_is_refused(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        environment.setenv("SECRETS_DIR", str(tmp_path / "absent"))
+        with pytest.raises(SettingsRefusedError, match="SECRETS_DIR: there is no such folder"):
+            read_settings()
+
+    def test_content_of_a_refused_file_is_not_repeated(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "mail_from").write_text("file-secret")
+        environment.setenv("SECRETS_DIR", str(tmp_path))
+        with pytest.raises(SettingsRefusedError) as caught:
+            read_settings()
+        assert "MAIL_FROM" in str(caught.value)
+        assert "file-secret" not in str(caught.value)
