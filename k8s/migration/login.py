@@ -10,6 +10,7 @@ import hmac
 import os
 import secrets
 import sys
+from pathlib import Path
 
 import asyncpg
 
@@ -39,13 +40,16 @@ async def set_password(owner_url: str, password: str) -> None:
 
 
 def main() -> int:
+    folder = Path(os.environ.get("SECRETS_DIR", "/run/secrets/transactions"))
     try:
-        owner_url, password = os.environ["MIGRATION_DATABASE_URL"], os.environ["SERVICE_PASSWORD"]
-    except KeyError as error:
-        print(f"{error.args[0]} is missing", file=sys.stderr)
+        owner_url, password = (
+            (folder / name).read_text().strip() for name in ("migration_database_url", "service_password")
+        )
+    except OSError as error:
+        print(f"{error.filename} cannot be read: {error.strerror}", file=sys.stderr)
         return 2
     if len(password) < 32 or not password.isascii() or not password.isalnum():
-        print("SERVICE_PASSWORD must be at least 32 letters and digits, like `openssl rand -hex 32`", file=sys.stderr)
+        print("service_password must be at least 32 letters and digits, like `openssl rand -hex 32`", file=sys.stderr)
         return 2
     asyncio.run(set_password(owner_url, password))
     return 0

@@ -70,6 +70,7 @@ ENTRY = {
     "smtp_username": "mailer",
     "smtp_password": "0e" * 16,
     "owner_password | urlquery": "%2Bp%3D",
+    "token_keys": "{}",
 }
 """A sample of what Secrets Manager holds, by what templates call it."""
 
@@ -84,14 +85,27 @@ def secret_value(manifests: tuple[Manifest, ...], name: str, key: str) -> str:
 
 
 def variables(manifests: tuple[Manifest, ...], container: Manifest) -> dict[str, str]:
-    """The environment that a container would have."""
+    """The environment that a container would have; secrets are files."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= of_kind(manifests, "ConfigMap")[source["configMapRef"]["name"]]["data"]
-    for variable in container.get("env", []):
-        if "value" in variable:
-            found[variable["name"]] = variable["value"]
-        else:
-            secret = variable["valueFrom"]["secretKeyRef"]
-            found[variable["name"]] = secret_value(manifests, secret["name"], secret["key"])
-    return found
+    return found | {variable["name"]: variable["value"] for variable in container.get("env", [])}
+
+
+def secret_sources(volume: Manifest) -> list[str]:
+    """The secrets that a volume shows as files."""
+    if "projected" in volume:
+        return [source["secret"]["name"] for source in volume["projected"]["sources"]]
+    return [volume["secret"]["secretName"]] if "secret" in volume else []
+
+
+def secret_files(manifests: tuple[Manifest, ...], pod: Manifest, container: Manifest) -> dict[str, str]:
+    """The secret files of a container of the service, by their names."""
+    folder = variables(manifests, container)["SECRETS_DIR"]
+    (mounted,) = (mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == folder)
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == mounted)
+    return {
+        key: secret_value(manifests, secret, key)
+        for secret in secret_sources(volume)
+        for key in secrets_made(manifests)[secret]
+    }

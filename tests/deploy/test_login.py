@@ -3,11 +3,13 @@
 import importlib.util
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import ModuleType
 
 import asyncpg
 import pytest
 
+from local.errors import StackError
 from local.process import run_command
 from local.settings import ROOT
 from tests.conftest import PostgresServer
@@ -56,17 +58,27 @@ class TestSetPassword:
 
 class TestCommand:
     @pytest.mark.parametrize(
-        ("variables", "said"),
+        ("files", "said"),
         [
-            ({"SERVICE_PASSWORD": "a" * 64}, "MIGRATION_DATABASE_URL is missing"),
-            ({"MIGRATION_DATABASE_URL": "postgresql://db"}, "SERVICE_PASSWORD is missing"),
-            ({"MIGRATION_DATABASE_URL": "postgresql://db", "SERVICE_PASSWORD": "a" * 31}, "at least 32"),
-            ({"MIGRATION_DATABASE_URL": "postgresql://db", "SERVICE_PASSWORD": "'" * 64}, "letters and digits"),
+            ({"service_password": "a" * 64}, "migration_database_url cannot be read"),
+            ({"migration_database_url": "postgresql://db"}, "service_password cannot be read"),
+            ({"migration_database_url": "postgresql://db", "service_password": "a" * 31}, "at least 32"),
+            ({"migration_database_url": "postgresql://db", "service_password": "'" * 64}, "letters and digits"),
         ],
     )
-    async def test_missing_or_weak_setting_is_refused_without_repeating_it(
-        self, variables: dict[str, str], said: str
+    async def test_missing_or_weak_secret_is_refused_without_repeating_it(
+        self, tmp_path: Path, files: dict[str, str], said: str
     ) -> None:
-        with pytest.raises(Exception, match=said) as refused:
-            await run_command([sys.executable, str(FILE)], variables)
-        assert not any(value in str(refused.value) for value in variables.values() if len(value) > 20)
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        with pytest.raises(StackError, match=said) as refused:
+            await run_command([sys.executable, str(FILE)], {"SECRETS_DIR": str(tmp_path)})
+        assert not any(text in str(refused.value) for text in files.values())
+
+    async def test_password_of_the_files_is_set(self, tmp_path: Path, postgres: PostgresServer) -> None:
+        before = await kept(postgres)
+        (tmp_path / "migration_database_url").write_text(postgres.superuser_url)
+        (tmp_path / "service_password").write_text(f"{postgres.secrets.bank_app}\n")
+        await run_command([sys.executable, str(FILE)], {"SECRETS_DIR": str(tmp_path)})
+        assert await kept(postgres) != before
+        await (await asyncpg.connect(postgres.url(APPLICATION, "postgres"))).close()

@@ -1,6 +1,7 @@
 """What the manifests of Kubernetes promise, in both environments: read from what kustomize renders."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.deploy.manifests import (
     of_kind,
     pods,
     rendered,
+    secret_files,
+    secret_sources,
     secret_value,
     secrets_made,
     selects,
@@ -33,7 +36,6 @@ PODS = (*SERVICE, "gateway", "migration")
 DIGEST = re.compile(r"[a-z0-9.:/-]+@sha256:[0-9a-f]{64}")
 MADE_BY_COMMAND = {"database-ca"}
 """ConfigMaps that docs/eks.md has a command for."""
-FREE_SETTINGS = {name: field for name, field in Settings.model_fields.items() if not field.is_required()}
 
 pytestmark = pytest.mark.parametrize("name", ENVIRONMENTS)
 
@@ -42,14 +44,24 @@ def variable_of(field: str) -> str:
     return str(Settings.model_fields[field].validation_alias or field).upper()
 
 
-def service_settings(monkeypatch: pytest.MonkeyPatch, name: str, component: str) -> Settings:
-    """The settings a pod would start with."""
-    everything = environment(name)
-    for field in Settings.model_fields:
-        monkeypatch.delenv(variable_of(field), raising=False)
-    for variable, value in variables(everything, containers(pods(everything)[component])[0]).items():
-        monkeypatch.setenv(variable, value)
-    return read_settings()
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> Callable[[str], Settings]:
+    """The settings a pod would start with, by its component."""
+
+    def read(component: str) -> Settings:
+        everything = environment(name)
+        pod = pods(everything)[component]
+        container = containers(pod)[0]
+        for field in Settings.model_fields:
+            monkeypatch.delenv(variable_of(field), raising=False)
+        for variable, value in variables(everything, container).items():
+            monkeypatch.setenv(variable, value)
+        for file, text in secret_files(everything, pod, container).items():
+            (tmp_path / file).write_text(text)
+        monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+        return read_settings()
+
+    return read
 
 
 class TestPods:
@@ -66,6 +78,7 @@ class TestPods:
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         assert {key for volume in pod["volumes"] for key in volume if key != "name"} <= {
             "secret",
+            "projected",
             "configMap",
             "emptyDir",
         }
@@ -105,8 +118,7 @@ class TestPods:
         everything = environment(name)
         pod = pods(everything)[component]["spec"]
         for volume in pod["volumes"]:
-            if "secret" in volume:
-                assert volume["secret"]["secretName"] in secrets_made(everything)
+            assert set(secret_sources(volume)) <= secrets_made(everything).keys()
             if "configMap" in volume:
                 made = of_kind(everything, "ConfigMap").keys() | MADE_BY_COMMAND
                 assert volume["configMap"]["name"] in made
@@ -114,10 +126,6 @@ class TestPods:
             assert {mount["name"] for mount in container["volumeMounts"]} <= {
                 volume["name"] for volume in pod["volumes"]
             }
-            for variable in container.get("env", []):
-                if "valueFrom" in variable:
-                    secret = variable["valueFrom"]["secretKeyRef"]
-                    assert secret["key"] in secrets_made(everything)[secret["name"]]
 
     @pytest.mark.parametrize("component", ["server", "worker", "gateway"])
     def test_three_probes_are_there_and_alive_is_not_ready(self, name: str, component: str) -> None:
@@ -162,29 +170,42 @@ class TestPods:
 
 class TestSettings:
     @pytest.mark.parametrize("component", SERVICE)
-    def test_every_variable_is_a_setting_and_none_is_missing(self, name: str, component: str) -> None:
+    def test_every_variable_and_secret_is_a_setting_and_none_is_missing(self, name: str, component: str) -> None:
         everything = environment(name)
-        given = variables(everything, containers(pods(everything)[component])[0]).keys()
-        known = {variable_of(field) for field in Settings.model_fields}
-        assert given <= known
-        assert {variable_of(field) for field in Settings.model_fields.keys() - FREE_SETTINGS.keys()} <= given
+        pod = pods(everything)[component]
+        container = containers(pod)[0]
+        files = {file.upper() for file in secret_files(everything, pod, container) if "." not in file}
+        given = (variables(everything, container).keys() - {"SECRETS_DIR"}) | files
+        assert given <= {variable_of(field) for field in Settings.model_fields}
+        required = {name for name, field in Settings.model_fields.items() if field.is_required()}
+        assert {variable_of(field) for field in required} <= given
+
+    @pytest.mark.parametrize("component", PODS)
+    def test_no_secret_is_in_the_environment(self, name: str, component: str) -> None:
+        for container in containers(pods(environment(name))[component]):
+            assert all(set(variable) == {"name", "value"} for variable in container.get("env", []))
+            assert all(set(source) == {"configMapRef"} for source in container.get("envFrom", []))
+            secret = {"DATABASE_URL", "REDIS_URL", "SMTP_PASSWORD", "MIGRATION_DATABASE_URL"}
+            assert not secret & variables(environment(name), container).keys()
 
     @pytest.mark.parametrize("component", SERVICE)
     def test_settings_are_accepted_as_those_of_a_production(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, component: str
+        self, settings_of: Callable[[str], Settings], name: str, component: str
     ) -> None:
-        settings = service_settings(monkeypatch, name, component)
+        settings = settings_of(component)
         assert settings.is_production
         assert settings.server_processes == 1
-        assert settings.server_host == "0.0.0.0"  # noqa: S104 - a pod has its address to itself
+        assert settings.server_host == "0.0.0.0"
         database, redis = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         assert "sslmode=verify-full" in database
         assert redis.startswith("rediss://")
         assert redis.endswith("ssl_check_hostname=true")
 
     @pytest.mark.parametrize("component", SERVICE)
-    def test_ports_are_those_of_the_settings(self, monkeypatch: pytest.MonkeyPatch, name: str, component: str) -> None:
-        settings = service_settings(monkeypatch, name, component)
+    def test_ports_are_those_of_the_settings(
+        self, settings_of: Callable[[str], Settings], name: str, component: str
+    ) -> None:
+        settings = settings_of(component)
         ports = {
             port["name"]: port["containerPort"] for port in containers(pods(environment(name))[component])[0]["ports"]
         }
@@ -194,9 +215,9 @@ class TestSettings:
 
     def test_mounted_certificate_of_the_database_is_the_one_that_is_named(self, name: str) -> None:
         for component, secret, key in (
-            ("server", "service", "DATABASE_URL"),
-            ("worker", "service", "DATABASE_URL"),
-            ("migration", "migration", "MIGRATION_DATABASE_URL"),
+            ("server", "service", "database_url"),
+            ("worker", "service", "database_url"),
+            ("migration", "migration", "migration_database_url"),
         ):
             root = secret_value(environment(name), secret, key).partition("sslrootcert=")[2]
             for container in containers(pods(environment(name))[component]):
@@ -205,28 +226,39 @@ class TestSettings:
 
     @pytest.mark.parametrize("component", SERVICE)
     def test_mounted_keys_are_accepted(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, component: str
+        self, settings_of: Callable[[str], Settings], tmp_path: Path, name: str, component: str
     ) -> None:
         everything = environment(name)
-        pod = pods(everything)[component]["spec"]
-        volume = next(volume for volume in pod["volumes"] if volume["name"] == "keys")
-        mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-        settings = service_settings(monkeypatch, name, component)
-        secret = volume["secret"]
-        assert settings.token_keys_file.parent == Path(mounts["keys"])
-        assert settings.token_keys_file.name in secrets_made(everything)[secret["secretName"]]
+        pod = pods(everything)[component]
+        container = containers(pod)[0]
+        settings = settings_of(component)
+        assert str(settings.token_keys_file.parent) == variables(everything, container)["SECRETS_DIR"]
+        assert settings.token_keys_file.name in secret_files(everything, pod, container)
+        (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "secrets")
+        mode = volume.get("secret", volume.get("projected"))["defaultMode"]
         keys = tmp_path / "keys.json"
         write_new(keys)
         # For a pod with a group the kubelet lets that group read every file of a mounted secret.
-        keys.chmod(secret["defaultMode"] | 0o440)
+        keys.chmod(mode | 0o440)
         assert load(settings.model_copy(update={"token_keys_file": keys})).access_token_keys
 
-    def test_mail_login_is_known_to_the_worker_alone(self, name: str) -> None:
-        for component in PODS:
-            for container in containers(pods(environment(name))[component]):
-                given = {variable["name"] for variable in container.get("env", [])}
-                assert ("SMTP_PASSWORD" in given) is (component == "worker")
-                assert ("MIGRATION_DATABASE_URL" in given) is (component == "migration")
+    def test_pods_are_given_the_secrets_they_need_and_no_other(self, name: str) -> None:
+        given = {
+            component: {secret for volume in pod["spec"]["volumes"] for secret in secret_sources(volume)}
+            for component, pod in pods(environment(name)).items()
+        }
+        assert given == {
+            "server": {"service"},
+            "worker": {"service", "mail"},
+            "gateway": {"gateway-tls"},
+            "migration": {"migration"},
+        }
+
+    def test_steps_of_the_migration_find_their_secrets(self, name: str) -> None:
+        everything = environment(name)
+        pod = pods(everything)["migration"]
+        for container in containers(pod):
+            assert secret_files(everything, pod, container).keys() == {"migration_database_url", "service_password"}
 
     def test_gateway_has_the_servers_and_its_certificate(self, name: str) -> None:
         everything = environment(name)
@@ -253,13 +285,13 @@ class TestSettings:
 
 
 class TestShutdown:
-    def test_server_has_time_for_calls_in_flight(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        settings = service_settings(monkeypatch, name, "server")
+    def test_server_has_time_for_calls_in_flight(self, settings_of: Callable[[str], Settings], name: str) -> None:
+        settings = settings_of("server")
         given = pods(environment(name))["server"]["spec"]["terminationGracePeriodSeconds"]
         assert given >= app._DRAIN_S + settings.shutdown_grace_s + 2 * STATEMENT_TIMEOUT_S
 
-    def test_worker_has_time_for_jobs_in_flight(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        settings = service_settings(monkeypatch, name, "worker")
+    def test_worker_has_time_for_jobs_in_flight(self, settings_of: Callable[[str], Settings], name: str) -> None:
+        settings = settings_of("worker")
         given = pods(environment(name))["worker"]["spec"]["terminationGracePeriodSeconds"]
         assert settings.shutdown_grace_s > max(lane.queue_timeout_s for lane in LANES.values())
         assert given >= settings.shutdown_grace_s + 2 * STATEMENT_TIMEOUT_S
@@ -279,9 +311,9 @@ class TestShutdown:
         assert annotations[prefix + "path"] == "/readyz"
         assert settings.drain_s >= 2 * interval * failures
 
-    def test_calls_end_before_the_server_does(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def test_calls_end_before_the_server_does(self, settings_of: Callable[[str], Settings], name: str) -> None:
         longest = max(int(seconds) for seconds in re.findall(r"grpc_timeout_header_max: (\d+)s", _service_routes()))
-        assert service_settings(monkeypatch, name, "server").shutdown_grace_s >= longest
+        assert settings_of("server").shutdown_grace_s >= longest
 
 
 class TestScaling:

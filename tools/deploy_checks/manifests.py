@@ -24,8 +24,7 @@ RENDERED = (
 """Every kustomization that is applied as it is."""
 
 SKIPPED = {
-    "CKV_K8S_11": "a limit of CPU stops a process in the middle of its work while the node idles; requests share it out",
-    "CKV_K8S_35": "server and worker read settings from their environment only; the keys, which matter most, are a file",
+    "CKV_K8S_11": "a limit of CPU stops a process in the middle of its work while the node idles; requests share it",
 }
 """Checks of checkov that are left out, and why."""
 

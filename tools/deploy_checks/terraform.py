@@ -17,8 +17,7 @@ FOLDER = "k8s/aws"
 
 SKIPPED = {
     "CKV_AWS_31": "the token of the queue is set by a command: written here it would stand in the state",
-    "CKV_AWS_38": "runners hosted by GitHub have no fixed addresses; every call needs a token of IAM, api_allowed_cidrs "
-    "narrows it further",
+    "CKV_AWS_38": "runners hosted by GitHub have no fixed addresses; IAM decides, and api_allowed_cidrs narrows it",
     "CKV_AWS_39": "the same: without a public endpoint a deployment needs a runner inside the VPC",
     "CKV_AWS_109": "found in the policy of a key, whose statement gives the account's own IAM policies their effect",
     "CKV_AWS_111": "the same statement",

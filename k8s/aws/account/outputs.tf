@@ -1,4 +1,4 @@
-output "image_repositories" {
-  description = "Address of each image repository, for the overlays."
-  value       = { for name, repository in aws_ecr_repository.image : name => repository.repository_url }
+output "registry" {
+  description = "Where both images are kept; their names follow after a slash."
+  value       = split("/", aws_ecr_repository.image["transactions-api"].repository_url)[0]
 }

@@ -139,6 +139,7 @@ data "aws_iam_policy_document" "load_balancer" {
       "ec2:DescribeTags",
       "ec2:DescribeVpcPeeringConnections",
       "ec2:DescribeVpcs",
+      "ec2:GetSecurityGroupsForVpc",
       "elasticloadbalancing:DescribeCapacityReservation",
       "elasticloadbalancing:DescribeListenerAttributes",
       "elasticloadbalancing:DescribeListenerCertificates",

@@ -98,7 +98,7 @@ variable "node_capacity_type" {
 variable "node_count" {
   description = "How many nodes; nothing adds nodes by itself, so all replicas of the overlay must fit."
   type        = number
-  default     = 2
+  default     = 3
 }
 
 variable "database_instance_class" {

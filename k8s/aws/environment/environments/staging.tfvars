@@ -16,5 +16,5 @@ github = {
 # Small: one NAT gateway, one of everything, nodes that may be taken away.
 node_instance_types      = ["t4g.large", "m6g.large", "m7g.large"]
 node_capacity_type       = "SPOT"
-node_count               = 2
+node_count               = 3
 database_max_connections = 200
