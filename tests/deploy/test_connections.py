@@ -87,7 +87,7 @@ def test_table_of_the_runbook_says_the_same(name: str) -> None:
         f"| {most['worker']} × {parts['worker'] // most['worker']} = {parts['worker']} "
         f"| {parts['migration']} | {parts['others']} | {sum(parts.values())} | {max_connections(name)} |"
     )
-    assert row in page
+    assert row in page, f"docs/eks.md must say {row}"
 
 
 def test_documented_sum_is_what_the_processes_open() -> None:

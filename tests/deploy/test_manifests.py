@@ -389,6 +389,7 @@ class TestControllers:
     def test_metrics_of_every_process_are_asked_for(self, name: str) -> None:
         everything = environment(name)
         (monitor,) = of_kind(everything, "PodMonitor").values()
+        assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/component"
         asked = {
             component: port["containerPort"]
             for component, pod in pods(everything).items()
