@@ -3,12 +3,12 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-CHECKED := $(wildcard server worker gateway local tools client bench)
+CHECKED := $(wildcard server worker gateway migrate local tools client bench)
 INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }; \
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check test test-long bench bench-growth \
+.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check deploy-tools check-deploy pin-images test test-long bench bench-growth \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -76,9 +76,18 @@ lint: setup ## Check style, the contract and that gen/ is up to date
 types: setup ## Check the types
 	$(VENV_PYTHON) -m mypy $(CHECKED)
 
-check: lint types ## All checks that run nothing
+check: lint types ## All checks of code that run nothing
 
-test: setup ## Run the tests against real servers
+deploy-tools:
+	@$(PYTHON) local/bootstrap.py deploy
+
+check-deploy: setup deploy-tools ## Check images, compose, workflows and all else that deploys; NAMES=hadolint for one
+	@$(VENV_PYTHON) -m tools.deploy_checks $(NAMES)
+
+pin-images: setup ## Name every image by the digest it has in its registry now (needs Docker and network)
+	$(VENV_PYTHON) -m tools.pin_images
+
+test: setup deploy-tools ## Run the tests against real servers
 	$(VENV_PYTHON) -m pytest -m "not long" $(ARGS)
 
 test-long: setup ## Run the long tests: fuzzing, faults, browsers

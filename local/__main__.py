@@ -9,6 +9,7 @@ from local.errors import StackError
 from local.launcher import reset, run, seed_running, verify_running
 from local.parts import PARTS, become, create_database
 from local.settings import read_settings
+from migrate.runner import MigrationError
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
             asyncio.run(create_database(settings))
         else:
             become(action, settings)
-    except (StackError, GatewayError) as error:
+    except (StackError, GatewayError, MigrationError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Makes .venv and installs locked requirements: `python3 local/bootstrap.py base local`.
+"""Makes .venv and installs locked requirements, `python3 local/bootstrap.py base local`; or .venv-deploy, `deploy`.
 
 It runs before anything is installed, under whatever Python 3 there is, if only to say that it is too old: the standard
 library alone, and no syntax newer than f-strings.
@@ -13,7 +13,8 @@ import sys
 
 OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(ROOT, ".venv")
+# What checks deployment files is apart: it brings a hundred packages that would have to fit beside ours.
+VENV = os.path.join(ROOT, ".venv-deploy" if sys.argv[1:] == ["deploy"] else ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 ORIGIN_FILE = os.path.join(VENV, "origin.json")
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"

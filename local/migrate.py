@@ -1,34 +1,17 @@
-"""Migrations, one runner at a time: `python -m local.migrate up|down|status|new NAME`.
-
-dbmate does the work. Its own lock deadlocks with CREATE INDEX CONCURRENTLY, since a blocked lock query holds a
-snapshot that the index build waits for; here the waiting is done by polling, outside the server.
-"""
+"""Migrations of the local stack, unless MIGRATION_DATABASE_URL names another: `python -m local.migrate up`."""
 
 import argparse
 import asyncio
-import os
 import re
 import sys
-import sysconfig
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
-
-import asyncpg
 
 from local.errors import StackError
 from local.postgres import OWNER_ROLE, database_url
-from local.process import run_command
 from local.secrets import load_secrets
-from local.settings import ROOT, Settings, read_settings
+from local.settings import Settings, read_settings
+from migrate.runner import MIGRATIONS_DIR, MigrationError, migrate
 
-MIGRATIONS_DIR = ROOT / "db" / "migrations"
-
-_LOCK_KEY = 7_305_432_100
-_LOCK_POLL_S = 0.2
-CONNECT_WAIT_S = 60.0
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TEMPLATE = """\
 -- migrate:up
 
@@ -38,35 +21,6 @@ SET LOCAL lock_timeout = '2s';
 
 SET LOCAL lock_timeout = '2s';
 """
-
-
-async def migrate(
-    action: str,
-    owner_url: str,
-    migrations_dir: Path,
-    say: Callable[[str], None],
-    connect_wait_s: float = CONNECT_WAIT_S,
-) -> str:
-    """Run `dbmate ACTION` as soon as no other runner is at work on this database.
-
-    Args:
-        action: up (all that are missing), rollback (the last one) or status.
-        owner_url: Database and the role that owns it; passed on through the environment only.
-        migrations_dir: The numbered SQL files.
-        say: Told what is being waited for.
-        connect_wait_s: How long the database may take to answer.
-
-    Returns:
-        What dbmate printed.
-
-    Raises:
-        StackError: The database does not answer in time or refuses the role, or a migration failed.
-    """
-    url = _without_tls_on_loopback(owner_url)
-    async with _only_runner(url, say, connect_wait_s):
-        command = [str(Path(sysconfig.get_path("scripts"), "dbmate")), "--no-dump-schema"]
-        command += ["--migrations-dir", str(migrations_dir), action]
-        return await run_command(command, {**os.environ, "DATABASE_URL": url})
 
 
 def new_migration(name: str, migrations_dir: Path) -> Path:
@@ -81,48 +35,6 @@ def new_migration(name: str, migrations_dir: Path) -> Path:
     path = migrations_dir / f"{max(numbers, default=0) + 1:04d}_{name}.sql"
     path.write_text(_TEMPLATE)
     return path
-
-
-@asynccontextmanager
-async def _only_runner(url: str, say: Callable[[str], None], connect_wait_s: float) -> AsyncIterator[None]:
-    connection = await _connect(url, say, connect_wait_s)
-    try:
-        told = False
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
-            if not told:
-                say("another migration is running on this database: waiting for it")
-                told = True
-            await asyncio.sleep(_LOCK_POLL_S)
-        yield
-    finally:
-        await connection.close(timeout=5)
-
-
-async def _connect(url: str, say: Callable[[str], None], wait_s: float) -> "asyncpg.Connection[asyncpg.Record]":
-    parts = urlsplit(url)
-    server = f"PostgreSQL at {parts.hostname or 'the local socket'}:{parts.port or 5432}"
-    deadline = asyncio.get_running_loop().time() + wait_s
-    told = False
-    while True:
-        try:
-            return await asyncpg.connect(url, timeout=5)
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise StackError(f"{server} refuses: {error}") from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise StackError(f"{server} does not answer: {error}") from error
-        if not told:
-            say(f"{server} does not answer yet: waiting for it")
-            told = True
-        await asyncio.sleep(_LOCK_POLL_S)
-
-
-def _without_tls_on_loopback(url: str) -> str:
-    """Say what dbmate must be told where there is no TLS, on the machine itself."""
-    parts = urlsplit(url)
-    if parts.hostname not in _LOOPBACK_HOSTS or "sslmode" in parse_qs(parts.query):
-        return url
-    return parts._replace(query=f"{parts.query}&sslmode=disable".lstrip("&")).geturl()
 
 
 def _owner_url(settings: Settings) -> str:
@@ -150,7 +62,7 @@ def main() -> int:
         owner_url = _owner_url(read_settings())
         say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - used once
         print(asyncio.run(migrate(action, owner_url, MIGRATIONS_DIR, say)))
-    except StackError as error:
+    except (StackError, MigrationError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

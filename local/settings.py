@@ -78,13 +78,12 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the stack's settings; an empty variable counts as unset, and may then be a file of SECRETS_DIR.
+    """Read the stack's settings; an empty variable counts as unset.
 
     Raises:
         StackError: A number is not one, or out of range.
     """
     given = {name: value for name, value in environment.items() if value.strip()}
-    given = {**_secrets(given.get("SECRETS_DIR")), **given}
     gateway_port = _number(given, "GATEWAY_PORT", 8080)
     return Settings(
         environment_name=given.get("BANK_ENVIRONMENT", "local"),
@@ -104,12 +103,6 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         public_url=given.get("PUBLIC_URL", f"http://localhost:{gateway_port}"),
         inherited={name: value for name, value in environment.items() if name not in _OWN_VARIABLES},
     )
-
-
-def _secrets(folder: str | None) -> dict[str, str]:
-    """The one secret that can be handed over as a file here, under the name of its variable."""
-    path = None if folder is None else Path(folder, "migration_database_url")
-    return {} if path is None or not path.exists() else {"MIGRATION_DATABASE_URL": path.read_text().strip()}
 
 
 def _number(given: Mapping[str, str], name: str, default: int, smallest: int = 1, largest: int = 65_535) -> int:

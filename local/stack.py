@@ -8,7 +8,6 @@ from pathlib import Path
 
 from gateway.config import gateway_command, render
 from local.errors import StackError
-from local.migrate import MIGRATIONS_DIR, migrate
 from local.postgres import (
     APPLICATION_ROLE,
     OWNER_ROLE,
@@ -26,6 +25,7 @@ from local.secrets import Secrets, load_or_make_secrets, load_secrets
 from local.seed import seed
 from local.settings import LOOPBACK, Settings
 from local.supervisor import Supervisor
+from migrate.runner import MIGRATIONS_DIR, migrate
 from server.keys import write_new as write_new_keys
 
 # All callers of a local stack have one address, and demos and measurements call without pause.

@@ -20,7 +20,6 @@ import pytest
 import redis.asyncio
 
 from local.mail_sink import mail_sink
-from local.migrate import MIGRATIONS_DIR, migrate
 from local.ports import free_ports
 from local.postgres import (
     APPLICATION_ROLE,
@@ -38,6 +37,7 @@ from local.redis_server import redis_service
 from local.redis_server import redis_url as local_redis_url
 from local.secrets import Secrets, load_secrets, new_secrets
 from local.supervisor import Supervisor
+from migrate.runner import MIGRATIONS_DIR, migrate
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from local.migrate import MIGRATIONS_DIR
+from migrate.runner import MIGRATIONS_DIR
 from tests.conftest import PostgresServer
 
 VERSIONS = sorted(path.name.partition("_")[0] for path in MIGRATIONS_DIR.glob("*.sql"))

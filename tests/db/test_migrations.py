@@ -14,10 +14,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from local.errors import StackError
-from local.migrate import MIGRATIONS_DIR, migrate
 from local.postgres import OWNER_ROLE, prepare_database
 from local.settings import ROOT
+from migrate.runner import MIGRATIONS_DIR, MigrationError, migrate
 from tests.conftest import PostgresServer
 from tests.db.migrations import VERSIONS, applied, reference_data, run, schema
 
@@ -147,7 +146,7 @@ class TestDownOnData:
         await self.down_to_the_currencies(url)
         before = await reference_data(url)
 
-        with pytest.raises(StackError, match="accounts_currency_code_fkey"):
+        with pytest.raises(MigrationError, match="accounts_currency_code_fkey"):
             await down(url)
 
         assert (await reference_data(url), (await applied(url))[-1]) == (before, CURRENCIES)
@@ -165,7 +164,7 @@ class TestDownOnData:
         await self.down_to_the_currencies(url)
         before = await reference_data(url)
 
-        with pytest.raises(StackError, match=r"transfers_(source|destination)_account_id_fkey"):
+        with pytest.raises(MigrationError, match=r"transfers_(source|destination)_account_id_fkey"):
             await down(url)
 
         assert (await reference_data(url), (await applied(url))[-1]) == (before, CURRENCIES)
@@ -282,7 +281,7 @@ class TestBehindALongTransaction:
             slowest_s = max(slowest_s, monotonic() - asked)
             await asyncio.sleep(0.05)
 
-        with pytest.raises(StackError, match="lock timeout"):
+        with pytest.raises(MigrationError, match="lock timeout"):
             await migration
         assert monotonic() - started < LOCK_TIMEOUT_S + 4
         assert slowest_s < LOCK_TIMEOUT_S + 0.5

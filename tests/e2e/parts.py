@@ -19,7 +19,6 @@ import asyncpg
 import grpc
 from uuid_utils.compat import uuid7
 
-from local.migrate import MIGRATIONS_DIR, migrate
 from local.ports import free_ports
 from local.postgres import (
     APPLICATION_ROLE,
@@ -34,6 +33,7 @@ from local.postgres import (
 from local.probes import serves_grpc
 from local.process import Child, Service, start_service
 from local.secrets import new_secrets
+from migrate.runner import MIGRATIONS_DIR, migrate
 from server.config import Settings
 from server.keys import load, write_new
 from server.tokens import AccessTokens

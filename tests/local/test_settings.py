@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from local.errors import StackError
@@ -46,14 +44,6 @@ class TestReadSettings:
         variables = {variable for _, variable in settings.used_ports()}
         assert variables.isdisjoint({"POSTGRES_PORT", "REDIS_PORT"})
         assert settings.migration_database_url == "postgresql://db/bank"
-
-    def test_owner_of_the_database_may_come_from_a_file(self, tmp_path: Path) -> None:
-        given = {"SECRETS_DIR": str(tmp_path)}
-        assert read_settings(given).migration_database_url is None
-        (tmp_path / "migration_database_url").write_text("postgresql://bank_owner:hidden@db/bank\n")
-        assert read_settings(given).migration_database_url == "postgresql://bank_owner:hidden@db/bank"
-        given["MIGRATION_DATABASE_URL"] = "postgresql://db/other"
-        assert read_settings(given).migration_database_url == "postgresql://db/other"
 
     def test_no_secret_is_shown(self) -> None:
         settings = read_settings(

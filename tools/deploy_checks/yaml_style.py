@@ -12,7 +12,6 @@ CHECKS = (
             "k8s/**/*.yaml",
             "observability/**/*.yaml",
             "observability/**/*.yml",
-            "envoy/*.yaml",
         ),
         command("yamllint", "--strict", "--config-file", ".yamllint.yaml"),
     ),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("server", "worker", "gateway", "client", "local", "tools", "tests", "bench", "chaos")
+PACKAGES = ("server", "worker", "gateway", "migrate", "client", "local", "tools", "tests", "bench", "chaos")
 # Not ours to read: made by programs, or kept out of the repository.
 SKIPPED = {
     ".git",

@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from local.errors import StackError
-from local.migrate import MIGRATIONS_DIR, migrate, new_migration
+from local.migrate import new_migration
 from local.ports import free_ports
 from local.postgres import OWNER_ROLE, prepare_database
 from local.settings import ROOT
+from migrate.runner import MIGRATIONS_DIR, MigrationError, migrate
 from tests.conftest import PostgresServer
 
 SLOW = """\
@@ -90,7 +91,7 @@ class TestMigrate:
 
     async def test_failed_one_changes_nothing_and_next_run_finishes(self, owner_url: str, tmp_path: Path) -> None:
         (tmp_path / "0001_broken.sql").write_text(BROKEN)
-        with pytest.raises(StackError, match="no_such_column"):
+        with pytest.raises(MigrationError, match="no_such_column"):
             await migrate("up", owner_url, tmp_path, print)
         assert await tables(owner_url) == {"schema_migrations"}
         (tmp_path / "0001_broken.sql").write_text(BROKEN.replace("no_such_column", "id"))
@@ -100,7 +101,7 @@ class TestMigrate:
     async def test_killed_run_lets_next_one_finish(self, owner_url: str, tmp_path: Path) -> None:
         (tmp_path / "0001_slow.sql").write_text(SLOW)
         script = (
-            "import asyncio, os; from pathlib import Path; from local.migrate import migrate;"
+            "import asyncio, os; from pathlib import Path; from migrate.runner import migrate;"
             f"asyncio.run(migrate('up', os.environ['DATABASE_URL'], Path({str(tmp_path)!r}), print))"
         )
         runner = await asyncio.create_subprocess_exec(
@@ -115,7 +116,7 @@ class TestMigrate:
     async def test_silent_server_is_waited_for_and_named(self) -> None:
         said: list[str] = []
         url = f"postgresql://bank_owner:hidden@127.0.0.1:{free_ports(1)}/bank"
-        with pytest.raises(StackError, match=r"^PostgreSQL at 127\.0\.0\.1:\d+ does not answer: ") as caught:
+        with pytest.raises(MigrationError, match=r"^PostgreSQL at 127\.0\.0\.1:\d+ does not answer: ") as caught:
             await migrate("up", url, MIGRATIONS_DIR, said.append, connect_wait_s=0.5)
         assert len(said) == 1
         assert said[0].endswith("does not answer yet: waiting for it")
@@ -123,7 +124,7 @@ class TestMigrate:
 
     async def test_wrong_password_is_refused_at_once(self, owner_url: str, postgres: PostgresServer) -> None:
         wrong = owner_url.replace(postgres.secrets.bank_owner, "wrong")
-        with pytest.raises(StackError, match="refuses: password authentication failed"):
+        with pytest.raises(MigrationError, match="refuses: password authentication failed"):
             await migrate("up", wrong, MIGRATIONS_DIR, print)
 
     async def _wait_until_sleeping(self, owner_url: str) -> None:

@@ -1,0 +1,1 @@
+"""Migrations of the database, one runner at a time: `python -m migrate` applies what is missing, also in an image."""
