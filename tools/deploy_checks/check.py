@@ -12,6 +12,7 @@ VENV_PROGRAMS = Path(__file__).resolve().parents[2] / ".venv-deploy" / "bin"
 # What to type when a program is missing; `make deploy-tools` brings every other one.
 _INSTALL = {
     "actionlint": "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
+    "kustomize": "go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.0",
     "promtool": "apt-get install prometheus",
 }
 

@@ -1,0 +1,27 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.25"
+    }
+  }
+
+  # Bucket, key and region come from a file: terraform init -backend-config=...
+  backend "s3" {
+    encrypt      = true
+    use_lockfile = true
+  }
+}
+
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = {
+      application = "transactions"
+      managed-by  = "terraform"
+    }
+  }
+}
