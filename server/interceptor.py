@@ -227,7 +227,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return code.name, plain_status(
                 code, "DEADLINE_EXCEEDED", "the call took too long: send the same call again", trace_id
             )
-        expected = error if isinstance(error, BankError) else as_bank_error(error)
+        expected = as_bank_error(error)
         if expected is None:
             _log.error("defect", rpc_method=method[1:], trace_id=trace_id, exc_info=error)
             code = grpc.StatusCode.INTERNAL
