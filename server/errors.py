@@ -436,6 +436,5 @@ class CommitUnknown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "whether this was written is not known yet: send the same call again, with the same request_id if it has one",
-            1.0,
+            "whether this was written is not known yet: send the same call, with the same request_id, again", 1.0
         )

@@ -24,7 +24,7 @@ from server.access import Access
 from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_origin, set_token_expire_time
 from server.database import TIMEOUT_ERRORS, as_bank_error
 from server.error_status import code_of, plain_status, status_of
-from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
+from server.errors import FieldViolation, Forbidden, InvalidRequest, Unauthenticated
 from server.metrics import RPC_SECONDS
 from server.quotas import CallQuota
 from server.throttles import network_of
