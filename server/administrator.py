@@ -19,7 +19,7 @@ from server.audit.recording import AuditEventType, record
 from server.caller import Role
 from server.config import SettingsRefusedError, read_settings
 from server.database import CONNECTION_ERRORS, Connection, Database, open_pool
-from server.errors import DatabaseUnavailable, InvalidRequest
+from server.errors import InvalidRequest, Unavailable
 from server.passwords import PasswordPolicy, Passwords
 from server.users.messages import parse_create_user
 from server.users.operations import NewUser
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
     except RefusedError as error:
         print(error, file=sys.stderr)
         return 1
-    except (*CONNECTION_ERRORS, DatabaseUnavailable, asyncpg.PostgresError) as error:
+    except (*CONNECTION_ERRORS, Unavailable, asyncpg.PostgresError) as error:
         print(f"the database cannot be used: {type(error).__name__}", file=sys.stderr)
         return 1
     print(f"{options.username} is an administrator {'now' if changed else 'already: nothing was changed'}")

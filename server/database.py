@@ -9,7 +9,7 @@ from typing import TypeVar
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from server.errors import BankError, Contended, DatabaseUnavailable
+from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 Result = TypeVar("Result")
@@ -113,15 +113,25 @@ class Database:
 
         Returns:
             What `work` returned in the run that was committed.
+
+        Raises:
+            CommitUnknown: The connection was lost while it committed.
         """
         for tries_left in range(TRIES_MAX - 1, -1, -1):
+            committing = False
             try:
                 async with self.connection() as connection, connection.transaction():
-                    return await work(connection)
+                    result = await work(connection)
+                    committing = True
+                return result
             except SERIALIZATION_ERRORS:
                 if tries_left == 0:
                     raise
-                await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads tries, keeps no secret
+            except CONNECTION_ERRORS as error:
+                if committing:
+                    raise CommitUnknown from error
+                raise
+            await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads tries, keeps no secret
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
@@ -139,7 +149,9 @@ async def close_all(*databases: Database) -> None:
 
 
 def as_bank_error(error: Exception) -> BankError | None:
-    """The expected failure that a driver error stands for; None if it is a defect of ours."""
+    """The expected failure that an error is or stands for; None if it is a defect of ours."""
+    if isinstance(error, BankError):
+        return error
     if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):
         return Contended()
     if isinstance(error, CONNECTION_ERRORS):

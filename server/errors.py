@@ -430,11 +430,11 @@ class DatabaseUnavailable(Unavailable):
 
 
 class CommitUnknown(Unavailable):
-    """The database was lost while it committed; only the request id can tell what happened."""
+    """The database was lost while it committed; only the same call, sent again, can tell what happened."""
 
     reason = "COMMIT_UNKNOWN"
 
     def __init__(self) -> None:
         super().__init__(
-            "whether this was written is not known yet: send the same call with the same request_id again", 1.0
+            "whether this was written is not known yet: send the same call, with the same request_id, again", 1.0
         )

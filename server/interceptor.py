@@ -24,7 +24,7 @@ from server.access import Access
 from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_origin, set_token_expire_time
 from server.database import TIMEOUT_ERRORS, as_bank_error
 from server.error_status import code_of, plain_status, status_of
-from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
+from server.errors import FieldViolation, Forbidden, InvalidRequest, Unauthenticated
 from server.metrics import RPC_SECONDS
 from server.quotas import CallQuota
 from server.throttles import network_of
@@ -227,7 +227,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return code.name, plain_status(
                 code, "DEADLINE_EXCEEDED", "the call took too long: send the same call again", trace_id
             )
-        expected = error if isinstance(error, BankError) else as_bank_error(error)
+        expected = as_bank_error(error)
         if expected is None:
             _log.error("defect", rpc_method=method[1:], trace_id=trace_id, exc_info=error)
             code = grpc.StatusCode.INTERNAL

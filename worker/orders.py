@@ -13,10 +13,11 @@ import asyncpg
 import structlog
 from bankdb.orders import list_overdue_orders
 
-from server.database import CONNECTION_ERRORS, SERIALIZATION_ERRORS, Database
+from server.database import SERIALIZATION_ERRORS, Database
 from server.orders.expiry import expire_order
 from worker.metrics import ORDERS_EXPIRED
 from worker.settings import ORDER_SWEEP_BATCH, ORDER_SWEEP_POLL_S
+from worker.supervision import is_outage
 
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST_ID = UUID(int=0)
@@ -60,12 +61,12 @@ class OrderSweep:
     async def _expire(self, order_id: UUID) -> bool:
         try:
             expired = await self._database.transaction(partial(expire_order, order_id=order_id))
-        except CONNECTION_ERRORS:
-            raise
         except _CONTENTION:
             log.info("order_sweep_waits", order_id=str(order_id))
             return False
         except Exception as error:  # of this one; the others shall not wait for it
+            if is_outage(error):
+                raise
             log.error("order_sweep_defect", order_id=str(order_id), exc_info=error)
             return False
         ORDERS_EXPIRED.inc(expired)

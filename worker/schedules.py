@@ -11,12 +11,13 @@ import structlog
 from bankdb import scheduled_transfers as queries
 from bankdb.models import ScheduledTransfer
 
-from server.database import CONNECTION_ERRORS, SERIALIZATION_ERRORS, Connection, Database
+from server.database import SERIALIZATION_ERRORS, Connection, Database
 from server.errors import BankError
 from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.ledger.writing import RowsChanged, post
 from worker.metrics import SCHEDULES_EXECUTED
 from worker.settings import SCHEDULE_BATCH, SCHEDULE_LOCK_TIMEOUT_S, SCHEDULE_POLL_S
+from worker.supervision import is_outage
 
 EXECUTE = "scheduled_transfer/execute"
 """What the requests of these transfers are stored under; no RPC."""
@@ -63,9 +64,9 @@ class Schedules:
         """Execute some in one transaction, or where that fails each in its own."""
         try:
             ends = await self._database.transaction(partial(execute, ids=ids))
-        except CONNECTION_ERRORS:
-            raise
         except Exception as error:  # of one of them; the others shall not wait for it
+            if is_outage(error):
+                raise
             if len(ids) == 1:
                 if isinstance(error, _CONTENTION):
                     log.info("scheduled_transfer_waits", scheduled_transfer_id=str(ids[0]))

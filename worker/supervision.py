@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from server.database import CONNECTION_ERRORS
-from server.errors import DatabaseUnavailable
+from server.errors import Unavailable
 
 _PAUSE_FIRST_S = 0.1
 _PAUSE_MAX_S = 2.0
@@ -42,7 +42,7 @@ async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> NoRetu
 
 def is_outage(error: BaseException) -> bool:
     """Whether a server that is away explains the failure, rather than a defect of ours."""
-    return isinstance(error, (*CONNECTION_ERRORS, DatabaseUnavailable, RedisError))
+    return isinstance(error, (*CONNECTION_ERRORS, Unavailable, RedisError))
 
 
 def _is_stopping() -> bool:

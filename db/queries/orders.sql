@@ -120,6 +120,10 @@ FROM orders
 LEFT JOIN reversed_totals ON orders.transfer_id = reversed_totals.transfer_id
 WHERE orders.id = @id;
 
+-- name: ListOrderTotals :many
+-- What orders cost, which never changes.
+SELECT id, total_minor, currency_code FROM orders WHERE id = ANY(@ids::uuid []);
+
 -- name: ListOrderItems :many
 -- Of several orders, in the order of their lines.
 SELECT * FROM order_items WHERE order_id = ANY(@order_ids::uuid []) ORDER BY order_id, line;

@@ -7,7 +7,10 @@ WITH inserted_event AS (
         @id,
         @merchant_user_id,
         jsonb_build_object(
-            'name', @name::text, 'price_minor', @price_minor::bigint, 'currency_code', @currency_code::text
+            'name', @name::text,
+            'price_minor', @price_minor::bigint,
+            'currency_code', @currency_code::text,
+            'initial_quantity', @initial_quantity::bigint
         )
     )
 )
@@ -56,7 +59,13 @@ WITH inserted_event AS (
         'product.updated',
         id,
         merchant_user_id,
-        jsonb_build_object('version', version + 1, 'price_minor', @price_minor::bigint, 'fields', @fields::text [])
+        jsonb_build_object(
+            'name', @name::text,
+            'price_minor', @price_minor::bigint,
+            'currency_code', currency_code,
+            'version', version + 1,
+            'fields', @fields::text []
+        )
     FROM products
     WHERE products.id = @id
 )
@@ -77,7 +86,13 @@ RETURNING *;
 -- End the sale of one that is locked, with its event.
 WITH inserted_event AS (
     INSERT INTO events (type, subject_id, user_id, data)
-    SELECT 'product.archived', id, merchant_user_id, jsonb_build_object('version', version + 1)
+    SELECT
+        'product.archived',
+        id,
+        merchant_user_id,
+        jsonb_build_object(
+            'name', name, 'price_minor', price_minor, 'currency_code', currency_code, 'version', version + 1
+        )
     FROM products
     WHERE products.id = @id
 )

@@ -47,6 +47,14 @@ class GetOrderRow(NamedTuple):
     overdue: bool
 
 
+class ListOrderTotalsRow(NamedTuple):
+    """A row of ListOrderTotals."""
+
+    id: UUID
+    total_minor: int
+    currency_code: str
+
+
 class ListAllOrdersRow(NamedTuple):
     """A row of ListAllOrders."""
 
@@ -264,6 +272,16 @@ WHERE orders.id = $1
 async def get_order(conn: Connection, *, id: UUID) -> GetOrderRow | None:
     record = await conn.fetchrow(GET_ORDER, id)
     return None if record is None else GetOrderRow._make(record)
+
+
+LIST_ORDER_TOTALS: Final = """-- name: ListOrderTotals :many
+SELECT id, total_minor, currency_code FROM orders WHERE id = ANY($1::uuid [])
+"""
+
+
+async def list_order_totals(conn: Connection, *, ids: Sequence[UUID | None]) -> list[ListOrderTotalsRow]:
+    """What orders cost, which never changes."""
+    return [ListOrderTotalsRow._make(record) for record in await conn.fetch(LIST_ORDER_TOTALS, ids)]
 
 
 LIST_ORDER_ITEMS: Final = """-- name: ListOrderItems :many

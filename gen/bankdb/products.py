@@ -37,7 +37,10 @@ WITH inserted_event AS (
         $1,
         $2,
         jsonb_build_object(
-            'name', $3::text, 'price_minor', $6::bigint, 'currency_code', $7::text
+            'name', $3::text,
+            'price_minor', $6::bigint,
+            'currency_code', $7::text,
+            'initial_quantity', $9::bigint
         )
     )
 )
@@ -52,9 +55,9 @@ RETURNING id, merchant_user_id, name, description, search_words, price_minor, cu
 """
 
 
-async def insert_product(conn: Connection, *, id: UUID, merchant_user_id: UUID, name: str, description: str, search_words: str, price_minor: int, currency_code: str, settlement_account_id: UUID) -> Product | None:
+async def insert_product(conn: Connection, *, id: UUID, merchant_user_id: UUID, name: str, description: str, search_words: str, price_minor: int, currency_code: str, settlement_account_id: UUID, initial_quantity: int) -> Product | None:
     """Store a new one without stock, with its event."""
-    record = await conn.fetchrow(INSERT_PRODUCT, id, merchant_user_id, name, description, search_words, price_minor, currency_code, settlement_account_id)
+    record = await conn.fetchrow(INSERT_PRODUCT, id, merchant_user_id, name, description, search_words, price_minor, currency_code, settlement_account_id, initial_quantity)
     return None if record is None else Product._make(record)
 
 
@@ -124,7 +127,13 @@ WITH inserted_event AS (
         'product.updated',
         id,
         merchant_user_id,
-        jsonb_build_object('version', version + 1, 'price_minor', $4::bigint, 'fields', $7::text [])
+        jsonb_build_object(
+            'name', $1::text,
+            'price_minor', $4::bigint,
+            'currency_code', currency_code,
+            'version', version + 1,
+            'fields', $7::text []
+        )
     FROM products
     WHERE products.id = $6
 )
@@ -152,7 +161,13 @@ async def update_product(conn: Connection, *, name: str, description: str, searc
 MARK_PRODUCT_ARCHIVED: Final = """-- name: MarkProductArchived :one
 WITH inserted_event AS (
     INSERT INTO events (type, subject_id, user_id, data)
-    SELECT 'product.archived', id, merchant_user_id, jsonb_build_object('version', version + 1)
+    SELECT
+        'product.archived',
+        id,
+        merchant_user_id,
+        jsonb_build_object(
+            'name', name, 'price_minor', price_minor, 'currency_code', currency_code, 'version', version + 1
+        )
     FROM products
     WHERE products.id = $1
 )

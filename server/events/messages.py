@@ -1,35 +1,23 @@
-"""Events between the wire and the feed: requests to filters, facts to messages, as far as the reader may see them."""
-
-import json
-from typing import Any
+"""Events between the wire and the feed: requests to filters, facts to messages."""
 
 from bank.v1.event_service_pb2 import (
-    AccountFacts,
     End,
     Event,
     Heartbeat,
     ListEventsRequest,
     ListEventsResponse,
     StreamEventsRequest,
-    UserFacts,
     WatchEventsRequest,
     WatchEventsResponse,
 )
-from bank.v1.hold_service_pb2 import Hold as HoldMessage
-from bank.v1.transfer_service_pb2 import ScheduledTransfer as ScheduledTransferMessage
-from bank.v1.transfer_service_pb2 import Transfer as TransferMessage
-from bankdb.accounts import ListAccountOwnersRow
-from bankdb.models import Hold, ScheduledTransfer
-from bankdb.transfers import ListTransfersByIdsRow
-from bankdb.users import ListUsernamesRow
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToJson
 
 from server.caller import Caller
-from server.events.operations import EventFilter, EventRow, Fact, Stretch
+from server.events.operations import EventFilter, Fact, Stretch
+from server.events.payloads import payload_of
 from server.events.watching import Ended, Silence, Told, WatchFilter
 from server.timestamps import to_proto
-from server.transfer_messages import render_stored
 from server.violations import Violations
 
 NOW = "now"
@@ -40,6 +28,9 @@ _NOUNS = {
     "transfer": ("posted", "reversed"),
     "hold": ("created", "captured", "voided", "expired"),
     "scheduled_transfer": ("created", "canceled", "posted", "failed"),
+    "product": ("created", "updated", "archived"),
+    "inventory": ("adjusted",),
+    "order": ("created", "shipped", "delivered", "canceled", "expired", "partially_refunded", "refunded"),
 }
 PAYLOADS = {f"{noun}.{verb}": f"{noun}_{verb}" for noun, verbs in _NOUNS.items() for verb in verbs}
 """The field of an event that has its facts, by type."""
@@ -138,73 +129,8 @@ def render_event(fact: Fact, caller: Caller) -> Event:
         subject_id=str(event.subject_id),
         create_time=to_proto(event.create_time),
     )
-    payload = _payload(fact, caller)
-    if payload is not None and event.type in PAYLOADS:
-        getattr(message, PAYLOADS[event.type]).CopyFrom(payload)
+    field = PAYLOADS.get(event.type)
+    payload = payload_of(fact, caller) if field else None
+    if field and payload is not None:
+        getattr(message, field).CopyFrom(payload)
     return message
-
-
-def _payload(
-    fact: Fact, caller: Caller
-) -> UserFacts | AccountFacts | TransferMessage | HoldMessage | ScheduledTransferMessage | None:
-    facts: dict[str, Any] = json.loads(fact.event.data) if fact.event.data else {}
-    match fact.subject:
-        case ListUsernamesRow() as user:
-            roles = [f"ROLE_{role}" for role in facts.get("roles", ())]
-            return UserFacts(user_id=str(user.id), username=user.username, roles=roles)
-        case ListAccountOwnersRow() as account:
-            return AccountFacts(
-                account_id=str(account.id),
-                owner_user_id=str(account.owner_user_id),
-                currency_code=account.currency_code,
-                state=f"ACCOUNT_STATE_{facts.get('state', 'OPEN')}",
-                version=facts.get("version", 1),
-                changed_fields=facts.get("fields", ()),
-            )
-        case ListTransfersByIdsRow() as transfer:
-            message = render_stored(transfer, caller)
-            message.reversed_amount_minor = 0
-            return message
-        case Hold() as hold:
-            return _hold(hold, fact.event, facts)
-        case ScheduledTransfer() as schedule:
-            return _schedule(schedule, fact.event, facts)
-        case None:
-            return None
-
-
-def _hold(row: Hold, event: EventRow, facts: dict[str, Any]) -> HoldMessage:
-    """A hold as it was after the event."""
-    captured = facts["state"] == "CAPTURED"
-    return HoldMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        state=f"HOLD_STATE_{facts['state']}",
-        captured_amount_minor=facts.get("captured_amount_minor", 0),
-        capture_transfer_id=str(row.capture_transfer_id) if captured else "",
-        expire_time=to_proto(row.expire_time),
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(event.create_time),
-    )
-
-
-def _schedule(row: ScheduledTransfer, event: EventRow, facts: dict[str, Any]) -> ScheduledTransferMessage:
-    """A scheduled transfer as it was after the event."""
-    return ScheduledTransferMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        description=row.description,
-        reference=row.reference or "",
-        execute_time=to_proto(row.execute_time),
-        state=f"SCHEDULED_TRANSFER_STATE_{facts['state']}",
-        transfer_id=facts.get("transfer_id", ""),
-        failure_reason=facts.get("reason", ""),
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(event.create_time),
-    )

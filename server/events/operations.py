@@ -8,12 +8,14 @@ from uuid import UUID
 from bankdb import accounts as account_queries
 from bankdb import events as event_queries
 from bankdb import holds as hold_queries
+from bankdb import orders as order_queries
 from bankdb import scheduled_transfers as schedule_queries
 from bankdb import transfers as transfer_queries
 from bankdb import users as user_queries
 from bankdb.accounts import ListAccountOwnersRow
 from bankdb.events import ListEventsOfUserRow, ListEventsRow
 from bankdb.models import Hold, ScheduledTransfer
+from bankdb.orders import ListOrderTotalsRow
 from bankdb.transfers import ListTransfersByIdsRow
 from bankdb.users import ListUsernamesRow
 
@@ -34,12 +36,14 @@ CATCH_UPS_AT_ONCE = 2
 EVENT_SETTINGS = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 
 EventRow = ListEventsRow | ListEventsOfUserRow
-Subject = ListTransfersByIdsRow | Hold | ScheduledTransfer | ListAccountOwnersRow | ListUsernamesRow
+Subject = (
+    ListTransfersByIdsRow | Hold | ScheduledTransfer | ListAccountOwnersRow | ListUsernamesRow | ListOrderTotalsRow
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An event, and what it is about as it is now; None for a type that nobody here knows."""
+    """An event, and what it is about as it is now; None if the event itself has all there is to tell, or is unknown."""
 
     event: EventRow
     subject: Subject | None
@@ -177,6 +181,8 @@ async def _subjects(connection: Connection, noun: str, ids: list[UUID]) -> dict[
         rows = await user_queries.list_usernames(connection, ids=ids)
     elif noun == "scheduled_transfer":
         rows = await schedule_queries.list_scheduled_transfers_by_ids(connection, ids=ids)
+    elif noun == "order":
+        rows = await order_queries.list_order_totals(connection, ids=ids)
     return {row.id: row for row in rows}
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from server.database import CONNECTION_ERRORS, LOCK_TIMEOUT_S, Connection, Database
-from server.errors import CommitUnknown, Overloaded
+from server.database import LOCK_TIMEOUT_S, Connection, Database
+from server.errors import Overloaded
 from server.ledger.commit_queue import LEDGER_SETTINGS
 
 ORDERS_AT_ONCE = 8
@@ -36,26 +36,12 @@ class OrderTransactions:
 
         Raises:
             Overloaded: Too many wait; not tried.
-            CommitUnknown: The database was lost while it committed; the same call finds out.
         """
         if self._present >= ORDERS_AT_ONCE + ORDERS_WAITING_MAX:
             raise Overloaded
-        committing = False
-
-        async def noted(connection: Connection) -> Result:
-            nonlocal committing
-            committing = False
-            result = await work(connection)
-            committing = True
-            return result
-
         self._present += 1
         try:
             async with self._slots:
-                return await self._database.transaction(noted)
-        except CONNECTION_ERRORS as error:
-            if committing:
-                raise CommitUnknown from error
-            raise
+                return await self._database.transaction(work)
         finally:
             self._present -= 1

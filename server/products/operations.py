@@ -311,6 +311,7 @@ async def _create(connection: Connection, product_id: UUID, new: NewProduct, acc
         price_minor=new.price_minor,
         currency_code=new.currency_code,
         settlement_account_id=new.settlement_account_id,
+        initial_quantity=new.initial_quantity,
     )
     assert product is not None  # RETURNING
     if not new.initial_quantity:

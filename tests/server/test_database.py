@@ -1,7 +1,7 @@
 """Connections: how they are opened, bounded, given back and, when lost, reported."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
 import asyncpg
@@ -10,6 +10,7 @@ import pytest
 from local.ports import free_ports
 from server.database import (
     ACQUIRE_TIMEOUT_S,
+    CONNECTION_ERRORS,
     LOCK_TIMEOUT_S,
     STATEMENT_TIMEOUT_S,
     TRIES_MAX,
@@ -18,8 +19,9 @@ from server.database import (
     as_bank_error,
     open_pool,
 )
-from server.errors import Contended, DatabaseUnavailable, NotFound
+from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, NotFound
 from tests.conftest import Database as MigratedDatabase
+from tests.worker.surroundings import link_to
 
 
 @pytest.fixture
@@ -28,6 +30,10 @@ async def two(database: MigratedDatabase) -> AsyncIterator[Database]:
     opened = Database(await open_pool(database.app_url, size=2, settings={"work_mem": "5MB"}))
     yield opened
     await opened.close()
+
+
+async def insert_event(connection: Connection) -> None:
+    await connection.execute("INSERT INTO events (type, subject_id) VALUES ('test', gen_random_uuid())")
 
 
 async def backend(connection: Connection) -> int:
@@ -214,7 +220,75 @@ class TestTransaction:
         assert met > 2
 
 
+class TestLostCommit:
+    """A COMMIT without an answer is told as what it is, whatever became of it."""
+
+    @pytest.fixture
+    async def committing(self, database: MigratedDatabase) -> Callable[[], Awaitable[int]]:
+        """Lets every COMMIT of an event take a second, and waits for one; its backend."""
+        owner = await asyncpg.connect(database.owner_url)
+        await owner.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';"
+            "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        await owner.close()
+
+        async def one() -> int:
+            query = (
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND query = 'COMMIT;' AND state = 'active'"
+            )
+            async with asyncio.timeout(5):
+                while not (pid := await database.pool.fetchval(query)):
+                    await asyncio.sleep(0.02)
+            return int(pid)
+
+        return one
+
+    async def test_way_to_the_database_lost_is_unknown_though_it_was_written(
+        self, database: MigratedDatabase, committing: Callable[[], Awaitable[int]]
+    ) -> None:
+        async with link_to(database.app_url) as (link, url):
+            far = Database(await open_pool(url, size=1))
+            call = asyncio.create_task(far.transaction(insert_event))
+            await committing()
+            await link.cut()
+            with pytest.raises(CommitUnknown):
+                await call
+            assert await database.pool.fetchval("SELECT count(*) FROM events") == 0
+            async with asyncio.timeout(5):
+                while not await database.pool.fetchval("SELECT count(*) FROM events"):
+                    await asyncio.sleep(0.05)
+            await far.close()
+
+    async def test_backend_that_ended_is_unknown_though_nothing_was_written(
+        self, two: Database, database: MigratedDatabase, committing: Callable[[], Awaitable[int]]
+    ) -> None:
+        call = asyncio.create_task(two.transaction(insert_event))
+        await database.pool.fetch("SELECT pg_terminate_backend($1)", await committing())
+        with pytest.raises(CommitUnknown):
+            await call
+        await asyncio.sleep(1)
+        assert await database.pool.fetchval("SELECT count(*) FROM events") == 0
+
+    async def test_loss_before_it_is_no_unknown_outcome(self, two: Database, database: MigratedDatabase) -> None:
+        async def lose(connection: Connection) -> None:
+            await insert_event(connection)
+            await database.pool.fetch("SELECT pg_terminate_backend($1)", await backend(connection))
+            await connection.execute("SELECT 1")
+
+        with pytest.raises(CONNECTION_ERRORS) as lost:
+            await two.transaction(lose)
+        assert isinstance(as_bank_error(lost.value), DatabaseUnavailable)
+        assert await database.pool.fetchval("SELECT count(*) FROM events") == 0
+
+
 class TestAsBankError:
+    @pytest.mark.parametrize("error", [CommitUnknown(), NotFound("account", "x")])
+    def test_expected_failure_is_itself(self, error: BankError) -> None:
+        assert as_bank_error(error) is error
+
     @pytest.mark.parametrize(
         "error", [asyncpg.SerializationError(), asyncpg.DeadlockDetectedError(), asyncpg.LockNotAvailableError()]
     )

@@ -24,6 +24,8 @@ _sym_db = _symbol_database.Default()
 
 from bank.v1 import account_service_pb2 as bank_dot_v1_dot_account__service__pb2
 from bank.v1 import hold_service_pb2 as bank_dot_v1_dot_hold__service__pb2
+from bank.v1 import order_service_pb2 as bank_dot_v1_dot_order__service__pb2
+from bank.v1 import product_service_pb2 as bank_dot_v1_dot_product__service__pb2
 from bank.v1 import transfer_service_pb2 as bank_dot_v1_dot_transfer__service__pb2
 from bank.v1 import user_service_pb2 as bank_dot_v1_dot_user__service__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
@@ -31,7 +33,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61nk/v1/event_service.proto\x12\x07\x62\x61nk.v1\x1a\x1d\x62\x61nk/v1/account_service.proto\x1a\x1a\x62\x61nk/v1/hold_service.proto\x1a\x1e\x62\x61nk/v1/transfer_service.proto\x1a\x1a\x62\x61nk/v1/user_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x08\n\x05\x45vent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x0cuser_created\x18\n \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12+\n\ruser_verified\x18\x0e \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12+\n\ruser_disabled\x18\x0b \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12*\n\x0cuser_enabled\x18\x0c \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12\x30\n\x12user_roles_changed\x18\r \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12\x30\n\x0f\x61\x63\x63ount_created\x18\x14 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12\x30\n\x0f\x61\x63\x63ount_updated\x18\x15 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12/\n\x0e\x61\x63\x63ount_frozen\x18\x16 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12\x31\n\x10\x61\x63\x63ount_unfrozen\x18\x17 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12/\n\x0e\x61\x63\x63ount_closed\x18\x18 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12,\n\x0ftransfer_posted\x18\x1e \x01(\x0b\x32\x11.bank.v1.TransferH\x00\x12.\n\x11transfer_reversed\x18\x1f \x01(\x0b\x32\x11.bank.v1.TransferH\x00\x12%\n\x0chold_created\x18( \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12&\n\rhold_captured\x18) \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12$\n\x0bhold_voided\x18* \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12%\n\x0chold_expired\x18+ \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12@\n\x1ascheduled_transfer_created\x18\x32 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12\x41\n\x1bscheduled_transfer_canceled\x18\x33 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12?\n\x19scheduled_transfer_posted\x18\x34 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12?\n\x19scheduled_transfer_failed\x18\x35 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x42\t\n\x07payload\"L\n\tUserFacts\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x1c\n\x05roles\x18\x03 \x03(\x0e\x32\r.bank.v1.Role\"\x9f\x01\n\x0c\x41\x63\x63ountFacts\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x15\n\rowner_user_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.bank.v1.AccountState\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x16\n\x0e\x63hanged_fields\x18\x06 \x03(\t\"\x1b\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"9\n\x03\x45nd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x06reason\x18\x02 \x01(\x0e\x32\x12.bank.v1.EndReason\"K\n\x11ListEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"[\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.bank.v1.Event\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"9\n\x12WatchEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\"\x87\x01\n\x13WatchEventsResponse\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0e.bank.v1.EventH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.bank.v1.HeartbeatH\x00\x12\x1b\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x0c.bank.v1.EndH\x00\x42\t\n\x07message\":\n\x13StreamEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t*\xc6\x01\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45ND_REASON_TOKEN_EXPIRED\x10\x01\x12\x1c\n\x18\x45ND_REASON_SESSION_ENDED\x10\x02\x12\x1c\n\x18\x45ND_REASON_ROLES_CHANGED\x10\x03\x12\x1e\n\x1a\x45ND_REASON_SERVER_STOPPING\x10\x04\x12#\n\x1f\x45ND_REASON_DATABASE_UNAVAILABLE\x10\x05\x32\x95\x02\n\x0c\x45ventService\x12Y\n\nListEvents\x12\x1a.bank.v1.ListEventsRequest\x1a\x1b.bank.v1.ListEventsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events\x12J\n\x0bWatchEvents\x12\x1b.bank.v1.WatchEventsRequest\x1a\x1c.bank.v1.WatchEventsResponse0\x01\x12^\n\x0cStreamEvents\x12\x1c.bank.v1.StreamEventsRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61nk/v1/event_service.proto\x12\x07\x62\x61nk.v1\x1a\x1d\x62\x61nk/v1/account_service.proto\x1a\x1a\x62\x61nk/v1/hold_service.proto\x1a\x1b\x62\x61nk/v1/order_service.proto\x1a\x1d\x62\x61nk/v1/product_service.proto\x1a\x1e\x62\x61nk/v1/transfer_service.proto\x1a\x1a\x62\x61nk/v1/user_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x0c\n\x05\x45vent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x0cuser_created\x18\n \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12+\n\ruser_verified\x18\x0e \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12+\n\ruser_disabled\x18\x0b \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12*\n\x0cuser_enabled\x18\x0c \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12\x30\n\x12user_roles_changed\x18\r \x01(\x0b\x32\x12.bank.v1.UserFactsH\x00\x12\x30\n\x0f\x61\x63\x63ount_created\x18\x14 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12\x30\n\x0f\x61\x63\x63ount_updated\x18\x15 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12/\n\x0e\x61\x63\x63ount_frozen\x18\x16 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12\x31\n\x10\x61\x63\x63ount_unfrozen\x18\x17 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12/\n\x0e\x61\x63\x63ount_closed\x18\x18 \x01(\x0b\x32\x15.bank.v1.AccountFactsH\x00\x12,\n\x0ftransfer_posted\x18\x1e \x01(\x0b\x32\x11.bank.v1.TransferH\x00\x12.\n\x11transfer_reversed\x18\x1f \x01(\x0b\x32\x11.bank.v1.TransferH\x00\x12%\n\x0chold_created\x18( \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12&\n\rhold_captured\x18) \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12$\n\x0bhold_voided\x18* \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12%\n\x0chold_expired\x18+ \x01(\x0b\x32\r.bank.v1.HoldH\x00\x12@\n\x1ascheduled_transfer_created\x18\x32 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12\x41\n\x1bscheduled_transfer_canceled\x18\x33 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12?\n\x19scheduled_transfer_posted\x18\x34 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12?\n\x19scheduled_transfer_failed\x18\x35 \x01(\x0b\x32\x1a.bank.v1.ScheduledTransferH\x00\x12\x30\n\x0fproduct_created\x18< \x01(\x0b\x32\x15.bank.v1.ProductFactsH\x00\x12\x30\n\x0fproduct_updated\x18= \x01(\x0b\x32\x15.bank.v1.ProductFactsH\x00\x12\x31\n\x10product_archived\x18> \x01(\x0b\x32\x15.bank.v1.ProductFactsH\x00\x12\x35\n\x12inventory_adjusted\x18\x41 \x01(\x0b\x32\x17.bank.v1.InventoryFactsH\x00\x12,\n\rorder_created\x18\x46 \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12,\n\rorder_shipped\x18G \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12.\n\x0forder_delivered\x18H \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12-\n\x0eorder_canceled\x18I \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12,\n\rorder_expired\x18J \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12\x37\n\x18order_partially_refunded\x18K \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x12-\n\x0eorder_refunded\x18L \x01(\x0b\x32\x13.bank.v1.OrderFactsH\x00\x42\t\n\x07payload\"L\n\tUserFacts\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x1c\n\x05roles\x18\x03 \x03(\x0e\x32\r.bank.v1.Role\"\x9f\x01\n\x0c\x41\x63\x63ountFacts\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x15\n\rowner_user_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.bank.v1.AccountState\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x16\n\x0e\x63hanged_fields\x18\x06 \x03(\t\"\xdf\x01\n\x0cProductFacts\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x18\n\x10merchant_user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0bprice_minor\x18\x04 \x01(\x03\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.bank.v1.ProductState\x12\x0f\n\x07version\x18\x07 \x01(\x03\x12\x16\n\x0e\x63hanged_fields\x18\x08 \x03(\t\x12\x18\n\x10initial_quantity\x18\t \x01(\x03\"\x93\x01\n\x0eInventoryFacts\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x18\n\x10merchant_user_id\x18\x02 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x03\x12\x0f\n\x07on_hand\x18\x04 \x01(\x03\x12\x10\n\x08reserved\x18\x05 \x01(\x03\x12\x11\n\tavailable\x18\x06 \x01(\x03\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xae\x02\n\nOrderFacts\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x15\n\rbuyer_user_id\x18\x02 \x01(\t\x12\x18\n\x10merchant_user_id\x18\x03 \x01(\t\x12\x13\n\x0btotal_minor\x18\x04 \x01(\x03\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\"\n\x05state\x18\x06 \x01(\x0e\x32\x13.bank.v1.OrderState\x12,\n\rpayment_state\x18\x07 \x01(\x0e\x32\x15.bank.v1.PaymentState\x12\x34\n\x11\x66ulfillment_state\x18\x08 \x01(\x0e\x32\x19.bank.v1.FulfillmentState\x12\x13\n\x0btransfer_id\x18\t \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\n \x01(\x03\"\x1b\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"9\n\x03\x45nd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x06reason\x18\x02 \x01(\x0e\x32\x12.bank.v1.EndReason\"K\n\x11ListEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"[\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.bank.v1.Event\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"9\n\x12WatchEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\"\x87\x01\n\x13WatchEventsResponse\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0e.bank.v1.EventH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.bank.v1.HeartbeatH\x00\x12\x1b\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x0c.bank.v1.EndH\x00\x42\t\n\x07message\":\n\x13StreamEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t*\xc6\x01\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45ND_REASON_TOKEN_EXPIRED\x10\x01\x12\x1c\n\x18\x45ND_REASON_SESSION_ENDED\x10\x02\x12\x1c\n\x18\x45ND_REASON_ROLES_CHANGED\x10\x03\x12\x1e\n\x1a\x45ND_REASON_SERVER_STOPPING\x10\x04\x12#\n\x1f\x45ND_REASON_DATABASE_UNAVAILABLE\x10\x05\x32\x95\x02\n\x0c\x45ventService\x12Y\n\nListEvents\x12\x1a.bank.v1.ListEventsRequest\x1a\x1b.bank.v1.ListEventsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events\x12J\n\x0bWatchEvents\x12\x1b.bank.v1.WatchEventsRequest\x1a\x1c.bank.v1.WatchEventsResponse0\x01\x12^\n\x0cStreamEvents\x12\x1c.bank.v1.StreamEventsRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,28 +44,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/events'
   _globals['_EVENTSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/events:watch'
-  _globals['_ENDREASON']._serialized_start=2127
-  _globals['_ENDREASON']._serialized_end=2325
-  _globals['_EVENT']._serialized_start=250
-  _globals['_EVENT']._serialized_end=1369
-  _globals['_USERFACTS']._serialized_start=1371
-  _globals['_USERFACTS']._serialized_end=1447
-  _globals['_ACCOUNTFACTS']._serialized_start=1450
-  _globals['_ACCOUNTFACTS']._serialized_end=1609
-  _globals['_HEARTBEAT']._serialized_start=1611
-  _globals['_HEARTBEAT']._serialized_end=1638
-  _globals['_END']._serialized_start=1640
-  _globals['_END']._serialized_end=1697
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1699
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1774
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1776
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1867
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=1869
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1926
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1929
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2064
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=2066
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=2124
-  _globals['_EVENTSERVICE']._serialized_start=2328
-  _globals['_EVENTSERVICE']._serialized_end=2605
+  _globals['_ENDREASON']._serialized_start=3411
+  _globals['_ENDREASON']._serialized_end=3609
+  _globals['_EVENT']._serialized_start=310
+  _globals['_EVENT']._serialized_end=1972
+  _globals['_USERFACTS']._serialized_start=1974
+  _globals['_USERFACTS']._serialized_end=2050
+  _globals['_ACCOUNTFACTS']._serialized_start=2053
+  _globals['_ACCOUNTFACTS']._serialized_end=2212
+  _globals['_PRODUCTFACTS']._serialized_start=2215
+  _globals['_PRODUCTFACTS']._serialized_end=2438
+  _globals['_INVENTORYFACTS']._serialized_start=2441
+  _globals['_INVENTORYFACTS']._serialized_end=2588
+  _globals['_ORDERFACTS']._serialized_start=2591
+  _globals['_ORDERFACTS']._serialized_end=2893
+  _globals['_HEARTBEAT']._serialized_start=2895
+  _globals['_HEARTBEAT']._serialized_end=2922
+  _globals['_END']._serialized_start=2924
+  _globals['_END']._serialized_end=2981
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2983
+  _globals['_LISTEVENTSREQUEST']._serialized_end=3058
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=3060
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=3151
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=3153
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=3210
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=3213
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=3348
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=3350
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=3408
+  _globals['_EVENTSERVICE']._serialized_start=3612
+  _globals['_EVENTSERVICE']._serialized_end=3889
 # @@protoc_insertion_point(module_scope)

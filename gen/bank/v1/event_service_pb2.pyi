@@ -2,6 +2,8 @@ import datetime
 
 from bank.v1 import account_service_pb2 as _account_service_pb2
 from bank.v1 import hold_service_pb2 as _hold_service_pb2
+from bank.v1 import order_service_pb2 as _order_service_pb2
+from bank.v1 import product_service_pb2 as _product_service_pb2
 from bank.v1 import transfer_service_pb2 as _transfer_service_pb2
 from bank.v1 import user_service_pb2 as _user_service_pb2
 from google.api import annotations_pb2 as _annotations_pb2
@@ -32,7 +34,7 @@ END_REASON_SERVER_STOPPING: EndReason
 END_REASON_DATABASE_UNAVAILABLE: EndReason
 
 class Event(_message.Message):
-    __slots__ = ("cursor", "id", "type", "subject_id", "create_time", "user_created", "user_verified", "user_disabled", "user_enabled", "user_roles_changed", "account_created", "account_updated", "account_frozen", "account_unfrozen", "account_closed", "transfer_posted", "transfer_reversed", "hold_created", "hold_captured", "hold_voided", "hold_expired", "scheduled_transfer_created", "scheduled_transfer_canceled", "scheduled_transfer_posted", "scheduled_transfer_failed")
+    __slots__ = ("cursor", "id", "type", "subject_id", "create_time", "user_created", "user_verified", "user_disabled", "user_enabled", "user_roles_changed", "account_created", "account_updated", "account_frozen", "account_unfrozen", "account_closed", "transfer_posted", "transfer_reversed", "hold_created", "hold_captured", "hold_voided", "hold_expired", "scheduled_transfer_created", "scheduled_transfer_canceled", "scheduled_transfer_posted", "scheduled_transfer_failed", "product_created", "product_updated", "product_archived", "inventory_adjusted", "order_created", "order_shipped", "order_delivered", "order_canceled", "order_expired", "order_partially_refunded", "order_refunded")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +60,17 @@ class Event(_message.Message):
     SCHEDULED_TRANSFER_CANCELED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_TRANSFER_POSTED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_TRANSFER_FAILED_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_CREATED_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_UPDATED_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    INVENTORY_ADJUSTED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_CREATED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_SHIPPED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_CANCELED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_PARTIALLY_REFUNDED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_REFUNDED_FIELD_NUMBER: _ClassVar[int]
     cursor: str
     id: str
     type: str
@@ -83,7 +96,18 @@ class Event(_message.Message):
     scheduled_transfer_canceled: _transfer_service_pb2.ScheduledTransfer
     scheduled_transfer_posted: _transfer_service_pb2.ScheduledTransfer
     scheduled_transfer_failed: _transfer_service_pb2.ScheduledTransfer
-    def __init__(self, cursor: _Optional[str] = ..., id: _Optional[str] = ..., type: _Optional[str] = ..., subject_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_created: _Optional[_Union[UserFacts, _Mapping]] = ..., user_verified: _Optional[_Union[UserFacts, _Mapping]] = ..., user_disabled: _Optional[_Union[UserFacts, _Mapping]] = ..., user_enabled: _Optional[_Union[UserFacts, _Mapping]] = ..., user_roles_changed: _Optional[_Union[UserFacts, _Mapping]] = ..., account_created: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_updated: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_frozen: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_unfrozen: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_closed: _Optional[_Union[AccountFacts, _Mapping]] = ..., transfer_posted: _Optional[_Union[_transfer_service_pb2.Transfer, _Mapping]] = ..., transfer_reversed: _Optional[_Union[_transfer_service_pb2.Transfer, _Mapping]] = ..., hold_created: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_captured: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_voided: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_expired: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., scheduled_transfer_created: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_canceled: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_posted: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_failed: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ...) -> None: ...
+    product_created: ProductFacts
+    product_updated: ProductFacts
+    product_archived: ProductFacts
+    inventory_adjusted: InventoryFacts
+    order_created: OrderFacts
+    order_shipped: OrderFacts
+    order_delivered: OrderFacts
+    order_canceled: OrderFacts
+    order_expired: OrderFacts
+    order_partially_refunded: OrderFacts
+    order_refunded: OrderFacts
+    def __init__(self, cursor: _Optional[str] = ..., id: _Optional[str] = ..., type: _Optional[str] = ..., subject_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_created: _Optional[_Union[UserFacts, _Mapping]] = ..., user_verified: _Optional[_Union[UserFacts, _Mapping]] = ..., user_disabled: _Optional[_Union[UserFacts, _Mapping]] = ..., user_enabled: _Optional[_Union[UserFacts, _Mapping]] = ..., user_roles_changed: _Optional[_Union[UserFacts, _Mapping]] = ..., account_created: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_updated: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_frozen: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_unfrozen: _Optional[_Union[AccountFacts, _Mapping]] = ..., account_closed: _Optional[_Union[AccountFacts, _Mapping]] = ..., transfer_posted: _Optional[_Union[_transfer_service_pb2.Transfer, _Mapping]] = ..., transfer_reversed: _Optional[_Union[_transfer_service_pb2.Transfer, _Mapping]] = ..., hold_created: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_captured: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_voided: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., hold_expired: _Optional[_Union[_hold_service_pb2.Hold, _Mapping]] = ..., scheduled_transfer_created: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_canceled: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_posted: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., scheduled_transfer_failed: _Optional[_Union[_transfer_service_pb2.ScheduledTransfer, _Mapping]] = ..., product_created: _Optional[_Union[ProductFacts, _Mapping]] = ..., product_updated: _Optional[_Union[ProductFacts, _Mapping]] = ..., product_archived: _Optional[_Union[ProductFacts, _Mapping]] = ..., inventory_adjusted: _Optional[_Union[InventoryFacts, _Mapping]] = ..., order_created: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_shipped: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_delivered: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_canceled: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_expired: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_partially_refunded: _Optional[_Union[OrderFacts, _Mapping]] = ..., order_refunded: _Optional[_Union[OrderFacts, _Mapping]] = ...) -> None: ...
 
 class UserFacts(_message.Message):
     __slots__ = ("user_id", "username", "roles")
@@ -110,6 +134,70 @@ class AccountFacts(_message.Message):
     version: int
     changed_fields: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, account_id: _Optional[str] = ..., owner_user_id: _Optional[str] = ..., currency_code: _Optional[str] = ..., state: _Optional[_Union[_account_service_pb2.AccountState, str]] = ..., version: _Optional[int] = ..., changed_fields: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ProductFacts(_message.Message):
+    __slots__ = ("product_id", "merchant_user_id", "name", "price_minor", "currency_code", "state", "version", "changed_fields", "initial_quantity")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    MERCHANT_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PRICE_MINOR_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    merchant_user_id: str
+    name: str
+    price_minor: int
+    currency_code: str
+    state: _product_service_pb2.ProductState
+    version: int
+    changed_fields: _containers.RepeatedScalarFieldContainer[str]
+    initial_quantity: int
+    def __init__(self, product_id: _Optional[str] = ..., merchant_user_id: _Optional[str] = ..., name: _Optional[str] = ..., price_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., state: _Optional[_Union[_product_service_pb2.ProductState, str]] = ..., version: _Optional[int] = ..., changed_fields: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ...) -> None: ...
+
+class InventoryFacts(_message.Message):
+    __slots__ = ("product_id", "merchant_user_id", "delta", "on_hand", "reserved", "available", "reason")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    MERCHANT_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    ON_HAND_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    merchant_user_id: str
+    delta: int
+    on_hand: int
+    reserved: int
+    available: int
+    reason: str
+    def __init__(self, product_id: _Optional[str] = ..., merchant_user_id: _Optional[str] = ..., delta: _Optional[int] = ..., on_hand: _Optional[int] = ..., reserved: _Optional[int] = ..., available: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class OrderFacts(_message.Message):
+    __slots__ = ("order_id", "buyer_user_id", "merchant_user_id", "total_minor", "currency_code", "state", "payment_state", "fulfillment_state", "transfer_id", "amount_minor")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    BUYER_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    MERCHANT_USER_ID_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_MINOR_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PAYMENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    FULFILLMENT_STATE_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_MINOR_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    buyer_user_id: str
+    merchant_user_id: str
+    total_minor: int
+    currency_code: str
+    state: _order_service_pb2.OrderState
+    payment_state: _order_service_pb2.PaymentState
+    fulfillment_state: _order_service_pb2.FulfillmentState
+    transfer_id: str
+    amount_minor: int
+    def __init__(self, order_id: _Optional[str] = ..., buyer_user_id: _Optional[str] = ..., merchant_user_id: _Optional[str] = ..., total_minor: _Optional[int] = ..., currency_code: _Optional[str] = ..., state: _Optional[_Union[_order_service_pb2.OrderState, str]] = ..., payment_state: _Optional[_Union[_order_service_pb2.PaymentState, str]] = ..., fulfillment_state: _Optional[_Union[_order_service_pb2.FulfillmentState, str]] = ..., transfer_id: _Optional[str] = ..., amount_minor: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("cursor",)

@@ -17,6 +17,9 @@ from tests.server.bank_server import Metadata, ServedBank, serving_bank
 from tests.server.conftest import Person
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
 
+SYNC = b"S\0\0\0\4"
+"""What ends each statement that a client sends to PostgreSQL."""
+
 
 @asynccontextmanager
 async def sequencing(app_url: str) -> AsyncIterator[None]:
