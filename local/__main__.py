@@ -7,15 +7,28 @@ import sys
 from local.errors import StackError
 from local.launcher import reset, run, seed_running, verify_running
 from local.population import Population
-from local.settings import Settings, read_settings
+from local.settings import read_settings
 
 COUNT_MAX = 1_000_000
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
+    parser.add_argument("action", choices=["run", "reset", "seed", "verify"])
+    for what in ("users", "products", "orders"):
+        parser.add_argument(f"--{what}", type=_count, default=0, metavar="COUNT", help=f"for seed: how many {what}")
+    options = parser.parse_args()
+    action = options.action
     try:
-        _run(options, read_settings())
+        settings = read_settings()
+        if action == "run":
+            run(settings)
+        elif action == "reset":
+            reset(settings)
+        elif action == "seed":
+            asyncio.run(seed_running(settings, _population(options)))
+        else:
+            asyncio.run(verify_running(settings))
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -27,38 +40,16 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    for action, text in (
-        ("run", "start everything; Ctrl-C stops it"),
-        ("reset", "delete all data"),
-        ("verify", "check every balance of the running service"),
-    ):
-        actions.add_parser(action, help=text)
-    seed = actions.add_parser("seed", help="add the demo users to the running service, and others if asked for")
-    for what in ("users", "products", "orders"):
-        seed.add_argument(f"--{what}", type=_count, default=0, metavar="COUNT", help=f"how many {what} there shall be")
-    return parser
-
-
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= COUNT_MAX):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to {COUNT_MAX}, not {text!r}")
     return int(text)
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> None:
-    if options.action == "run":
-        run(settings)
-    elif options.action == "reset":
-        reset(settings)
-    elif options.action == "seed":
-        if options.orders and not (options.users and options.products):
-            raise StackError("orders need users who place them and products: say how many of each")
-        asyncio.run(seed_running(settings, Population(options.users, options.products, options.orders)))
-    else:
-        asyncio.run(verify_running(settings))
+def _population(options: argparse.Namespace) -> Population:
+    if options.orders and not (options.users and options.products):
+        raise StackError("orders need users who place them and products: say how many of each")
+    return Population(options.users, options.products, options.orders)
 
 
 if __name__ == "__main__":
