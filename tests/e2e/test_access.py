@@ -109,9 +109,10 @@ class TestDenyByDefault:
         for headers in proofs:
             for wire in (bank.json, bank.grpc, direct):
                 answers.append(await wire.call(rpc, fields, "", headers))
-        # Twice the header: the gateway joins them, which is one that proves nothing.
-        for wire in bank.wires:
-            answers.append(await wire.call(rpc, fields, "", [("authorization", good)] * 2))
+        # Twice the header, and one of them would do: the gateway joins them, which is one that proves nothing.
+        for wire in (*bank.wires, direct):
+            for other in (good, "Bearer x"):
+                answers.append(await wire.call(rpc, fields, "", [("authorization", other), ("authorization", good)]))
         answers.append(await direct.call(rpc, fields, "", [("authorization", f"Bearer {'x' * 10_000}")]))
         for answer in answers:
             assert (answer.reason == "UNAUTHENTICATED") == (rpc not in PUBLIC), answer

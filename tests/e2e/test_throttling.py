@@ -58,7 +58,7 @@ class Street:
     async def someone(self) -> str:
         """The name of a new user."""
         user_id = uuid7()
-        passwords = Passwords(threads=1)
+        passwords = Passwords(1)
         async with self.parts.owner() as owner:
             await owner.execute(
                 "INSERT INTO users (id, username, password_hash, full_name, email, email_verified)"
@@ -68,7 +68,7 @@ class Street:
                 await passwords.hash(PASSWORD),
                 f"{user_id.hex}@example.com",
             )
-        passwords.close()
+        await passwords.close()
         return f"u{user_id.hex[-12:]}"
 
 
