@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     session_ttl_s: int = Field(30 * 24 * 3600, ge=60)
     """A session ends after so long whatever is done."""
     password_processes: int = Field(1, ge=1)
-    """Processes that each server process keeps to hash passwords; as many passwords more may wait."""
+    """Processes that each server process keeps to hash passwords; thrice as many passwords may wait."""
     sign_ins_per_second: int = Field(5, ge=0)
     """Passwords a server process checks or stores; twice as many at once; 0: any number."""
 

@@ -46,13 +46,13 @@ _REPETITION_OR_YEAR = re.compile(r"(.)\1{2,}|(?:19|20)[0-9]{2}", re.DOTALL)
 class Passwords:
     """Hashes and checks passwords with argon2id in processes of their own.
 
-    When all of them are busy and as many passwords wait, the next one is refused at once, and so is one
-    too many a second: it is the dearest thing that a stranger may ask for.
+    When all of them are busy and thrice as many passwords wait, the next one is refused at once, and so is
+    one too many a second: it is the dearest thing that a stranger may ask for.
 
     Args:
         processes: How many are hashed at once; each takes 40 MiB and one core for some 30 ms.
         quota: How many are hashed a second; None: any number.
-        places: How many may be hashed or wait for it; twice as many as processes unless given.
+        places: How many may be hashed or wait for it; four for each process unless given.
     """
 
     def __init__(self, processes: int, quota: CallQuota | None = None, places: int | None = None) -> None:
@@ -62,7 +62,7 @@ class Passwords:
         for process in self._processes:
             self._idle.put_nowait(process)
         self._quota = quota
-        self._places = places or 2 * processes
+        self._places = places or 4 * processes
         self._exchanges: set[asyncio.Task[str | bool]] = set()
         # Checked where there is no user, so that the answer takes as long as for a wrong password.
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())

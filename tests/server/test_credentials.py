@@ -166,7 +166,7 @@ class TestPlaces:
     async def test_surplus_is_refused_before_it_costs_anything(
         self, reads: Database, alice: User, database: MigratedDatabase
     ) -> None:
-        one = Passwords(1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {})))
         outcomes = await asyncio.gather(*(check.verify("alice", WRONG) for _ in range(50)), return_exceptions=True)
         await one.close()
@@ -208,7 +208,7 @@ class TestPlaces:
     async def test_password_that_nobody_could_check_is_not_counted(
         self, reads: Database, alice: User, database: MigratedDatabase, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        broken = Passwords(1)
+        broken = Passwords(1, places=2)
         check = CredentialCheck(reads, broken, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 30})))
         set_origin(ORIGIN)
         with monkeypatch.context() as without_python:
@@ -224,7 +224,7 @@ class TestPlaces:
     async def test_password_that_found_no_place_is_not_counted(
         self, reads: Database, alice: User, database: MigratedDatabase
     ) -> None:
-        one = Passwords(1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 30})))
         set_origin(ORIGIN)
         elsewhere = [asyncio.create_task(one.hash(PASSWORD)) for _ in range(2)]
@@ -236,7 +236,7 @@ class TestPlaces:
         assert await recorded(database) == []
 
     async def test_place_is_free_again_after_a_failure(self, reads: Database, alice: User) -> None:
-        one = Passwords(1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {})))
         for _ in range(4):
             with pytest.raises(BadCredentials):

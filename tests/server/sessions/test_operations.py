@@ -131,7 +131,7 @@ class TestCreate:
     async def test_full_pool_refuses_at_once(
         self, alice: User, database: MigratedDatabase, access_tokens: AccessTokens
     ) -> None:
-        busy, reads = Passwords(1), Database(database.pool)
+        busy, reads = Passwords(1, places=2), Database(database.pool)
         check = CredentialCheck(reads, busy, SignInThrottle(RateLimits(reads, {})))
         sessions = Sessions(reads, check, access_tokens, PageTokens(bytes(32)), idle_ttl_s=60, ttl_s=60)
         outcomes = await asyncio.gather(*(sessions.create(GOOD, ORIGIN) for _ in range(20)), return_exceptions=True)

@@ -78,7 +78,7 @@ class TestCreate:
         assert alice.email == mallory.email
 
     async def test_full_pool_refuses_and_writes_nothing(self, database: MigratedDatabase) -> None:
-        busy = Passwords(1)
+        busy = Passwords(1, places=2)
         users = identity_on(database.pool, busy, new_keys(), {}).users
         waiting = [asyncio.create_task(matches(busy, None, "x")) for _ in range(2)]
         await asyncio.sleep(0)

@@ -382,7 +382,7 @@ class TestReset:
         proves_address = await mailbox.newest_token(bob)
         token = await reset_link(user_passwords, mailbox, alice)
         row_id = await database.pool.fetchval("SELECT id FROM mail_tokens WHERE purpose = 'RESET_PASSWORD'")
-        closed = Passwords(1)
+        closed = Passwords(1, places=2)
         await closed.close()
         refusing = identity_on(database.pool, closed, KEYS, {}).passwords
         before = await everything(database.pool)
@@ -409,7 +409,7 @@ class TestReset:
         self, user_passwords: UserPasswords, database: MigratedDatabase, mailbox: Mailbox, alice: User
     ) -> None:
         link = await reset_link(user_passwords, mailbox, alice)
-        busy = Passwords(1)
+        busy = Passwords(1, places=2)
         refusing = identity_on(database.pool, busy, KEYS, {}).passwords
         before = await everything(database.pool)
         outcomes = await asyncio.gather(
