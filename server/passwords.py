@@ -50,7 +50,7 @@ class Passwords:
     one too many a second: it is the dearest thing that a stranger may ask for.
 
     Args:
-        processes: How many are hashed at once; each takes 40 MiB and one core for some 30 ms.
+        processes: How many are hashed at once; each takes 33 MiB and one core for some 30 ms.
         quota: How many are hashed a second; None: any number.
         places: How many may be hashed or wait for it; four for each process unless given.
     """

@@ -46,7 +46,7 @@ PHASES = 4
 SLOWER_MAX = 2.0
 """What the slowest hundredth of transfers may be slowed by."""
 SLOWER_WHERE_LOADED_MAX = 8.0
-MEMORY_MIB_MAX = 400
+MEMORY_MIB_MAX = 250
 LONE = [("grpc.use_local_subchannel_pool", 1)]
 """A connection of its own: clients of one address share one otherwise."""
 
