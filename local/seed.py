@@ -73,11 +73,11 @@ async def _has_deposit(connection: Connection) -> bool:
 async def _create_user(connection: Connection, username: str, role: str) -> None:
     if await users.get_user_by_username(connection, username=username) is not None:
         return
-    passwords = Passwords(threads=1)
+    passwords = Passwords(1)
     try:
         password_hash = await passwords.hash(DEMO_PASSWORD)
     finally:
-        passwords.close()
+        await passwords.close()
     user_id, email = uuid7(), f"{username}@example.com"
     await users.insert_user(
         connection,

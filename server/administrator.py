@@ -124,11 +124,15 @@ def _create(url: str, username: str, email: str, full_name: str) -> bool:
     except InvalidRequest as error:
         faults = (f"{violation.field} {violation.description}" for violation in error.violations)
         raise RefusedError("; ".join(faults)) from None
-    passwords = Passwords(threads=1)
-    try:
-        asyncio.run(_on_database(url, lambda database: create(database, passwords, new)))
-    finally:
-        passwords.close()
+
+    async def work(database: Database) -> None:
+        passwords = Passwords(1)
+        try:
+            await create(database, passwords, new)
+        finally:
+            await passwords.close()
+
+    asyncio.run(_on_database(url, work))
     return True
 
 

@@ -146,7 +146,9 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     batches = Batches(ledger_pool)
     order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
     reference = ReferenceData()
-    passwords = Passwords(settings.password_threads)
+    passwords = Passwords(settings.password_processes, _quota(settings.sign_ins_per_second))
+    with contextlib.suppress(OSError):
+        await passwords.start()
     clock = DatabaseClock()
     watches = await open_watches(url, database, clock)
     server, health_servicer = _build(
@@ -173,7 +175,7 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
     await ledger.close()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
-    passwords.close()
+    await passwords.close()
     await close_all(whole_ledger, order_database, database, watches.events.database, Database(ledger_pool))
     _log.info("stopped")
 
@@ -205,9 +207,7 @@ def _build(
     tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
     transfers = TransferReader(database, page_tokens)
     rate_limits = _rate_limits(settings, database)
-    credentials = CredentialCheck(
-        database, passwords, SignInThrottle(rate_limits), _quota(settings.sign_ins_per_second)
-    )
+    credentials = CredentialCheck(database, passwords, SignInThrottle(rate_limits))
     ttls = {"idle_ttl_s": settings.session_idle_ttl_s, "ttl_s": settings.session_ttl_s}
     sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"

@@ -56,10 +56,10 @@ class Settings(BaseSettings):
     """A session that is not refreshed for so long ends."""
     session_ttl_s: int = Field(30 * 24 * 3600, ge=60)
     """A session ends after so long whatever is done."""
-    password_threads: int = Field(2, ge=1)
-    """Passwords hashed at once; as many again may wait, then sign-in is refused."""
+    password_processes: int = Field(1, ge=1)
+    """Processes that each server process keeps to hash passwords; thrice as many passwords may wait."""
     sign_ins_per_second: int = Field(5, ge=0)
-    """Passwords a process checks; twice as many at once; 0: any number."""
+    """Passwords a server process checks or stores; twice as many at once; 0: any number."""
 
     sign_in_failures_per_hour: int = Field(60, ge=0)
     """How many sign-ins from one address may fail; this and the next three: 0 is any number."""

@@ -1,8 +1,7 @@
 """Whether a name and a password are those of a user, for whoever needs the password: sign-in and its changes."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from bankdb import users as user_queries
 from bankdb.models import User
@@ -10,9 +9,8 @@ from bankdb.models import User
 from server.audit.recording import AuditEventType, record
 from server.caller import Caller, current_origin
 from server.database import Connection, Database
-from server.errors import BadCredentials, LoginThrottled, RateLimited
-from server.passwords import RETRY_AFTER_S, Passwords
-from server.quotas import CallQuota
+from server.errors import BadCredentials, PasswordsUnavailable
+from server.passwords import Passwords, Place
 from server.throttles import FAILURES_FREE, SignInThrottle
 
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{2,31}")
@@ -21,24 +19,19 @@ _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{2,31}")
 class CredentialCheck:
     """Checks passwords, and makes those who guess them wait.
 
-    As many checks run at once as `passwords` has places, and as many a second as `quota` says: what
-    is more is refused before it costs anything, so that a flood of sign-ins slows nothing else.
+    No check begins without a place to hash a password: what is more is refused before it costs
+    anything, so that a flood of sign-ins slows nothing else.
 
     Args:
         database: Where users are.
         passwords: Compares hashes.
         throttle: Counts failures.
-        quota: How many passwords this process checks; None: any number.
     """
 
-    def __init__(
-        self, database: Database, passwords: Passwords, throttle: SignInThrottle, quota: CallQuota | None = None
-    ) -> None:
+    def __init__(self, database: Database, passwords: Passwords, throttle: SignInThrottle) -> None:
         self._database = database
         self._passwords = passwords
         self._throttle = throttle
-        self._quota = quota
-        self._under_way = 0
 
     async def verify(self, username: str, password: str, actor: Caller | None = None) -> User:
         """The user whose name and password these are.
@@ -54,48 +47,34 @@ class CredentialCheck:
         Raises:
             LoginThrottled: Too many passwords are being checked, or too many were wrong for this
                 name or from this address; the password was not looked at.
+            PasswordsUnavailable: Nothing could be checked; the attempt does not count.
             BadCredentials: No such user, another password, or the user is disabled.
         """
         name = username.lower() if _USERNAME.fullmatch(username) else ""
         address = current_origin().client_address
-        with self._place():
+        with self._passwords.place() as place:
             user, attempts = await self._database.transaction(lambda connection: self._count(connection, name, address))
-            if not await self._matches(user, name, password, address) or user is None or user.disabled:
+            if not await self._matches(place, user, name, password, address) or user is None or user.disabled:
                 await self._database.transaction(lambda connection: _record_failure(connection, user, attempts, actor))
                 raise BadCredentials
-            return await self._succeed(user, password, address)
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._under_way >= self._passwords.places:
-            raise LoginThrottled(RETRY_AFTER_S)
-        if self._quota is not None:
-            try:
-                self._quota.take(None)
-            except RateLimited:
-                raise LoginThrottled(RETRY_AFTER_S) from None
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+            return await self._succeed(place, user, password, address)
 
     async def _count(self, connection: Connection, username: str, address: str) -> tuple[User | None, int]:
         attempts = await self._throttle.count(connection, username, address)
         return await user_queries.get_user_by_username(connection, username=username), attempts
 
-    async def _matches(self, user: User | None, username: str, password: str, address: str) -> bool:
+    async def _matches(self, place: Place, user: User | None, username: str, password: str, address: str) -> bool:
         try:
-            return await self._passwords.verify(user.password_hash if user else None, password)
-        except LoginThrottled:
+            return await place.verify(user.password_hash if user else None, password)
+        except PasswordsUnavailable:
             await self._database.transaction(lambda connection: self._throttle.undo(connection, username, address))
             raise
 
-    async def _succeed(self, user: User, password: str, address: str) -> User:
+    async def _succeed(self, place: Place, user: User, password: str, address: str) -> User:
         new_hash = None
         if self._passwords.needs_rehash(user.password_hash):
-            with suppress(LoginThrottled):  # another time, then
-                new_hash = await self._passwords.hash(password)
+            with suppress(PasswordsUnavailable):  # another time, then
+                new_hash = await place.hash(password)
 
         async def clear(connection: Connection) -> None:
             await self._throttle.clear(connection, user.username, address)

@@ -420,6 +420,15 @@ class Overloaded(Unavailable):
         super().__init__("too many calls are waiting: send the same call again later", 0.5)
 
 
+class PasswordsUnavailable(Unavailable):
+    """The process that hashes passwords cannot be started, or dies whenever it is asked."""
+
+    reason = "PASSWORDS_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("passwords cannot be checked at the moment: send the same call again later", 1.0)
+
+
 class DatabaseUnavailable(Unavailable):
     """The database did not answer; nothing was written."""
 

@@ -1,29 +1,23 @@
 """Passwords: which ones are accepted, and how they are hashed without holding up anything else."""
 
 import asyncio
-import os
+import random
 import re
 import secrets
-import sys
-import threading
 import unicodedata
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
-from typing import TypeVar
 
-import argon2
-
-from server.errors import LoginThrottled
+from server.errors import LoginThrottled, RateLimited
+from server.hashing import HashingProcess
+from server.hashing_program import new_hasher
+from server.quotas import CallQuota
 
 LENGTH_MIN = 15
 BYTES_MAX = 1024
-MEMORY_COST_KIB = 19456
-TIME_COST = 2
-PARALLELISM = 1
-RETRY_AFTER_S = 1.0
-NICENESS = 10
-"""Of the threads that hash; see _stand_back."""
+_RETRY_AFTER_S = (1.0, 2.0)
+"""Between these: whoever is refused at once with many others shall not come back with all of them."""
 
 UNPATTERNED_MIN = 10
 """So many characters must be left without runs over keys, repetitions and years: a word and digits are too few."""
@@ -48,71 +42,132 @@ _RUN_PARTS = frozenset(
 )
 _REPETITION_OR_YEAR = re.compile(r"(.)\1{2,}|(?:19|20)[0-9]{2}", re.DOTALL)
 
-Result = TypeVar("Result")
-
 
 class Passwords:
-    """Hashes and checks passwords with argon2id on a few threads.
+    """Hashes and checks passwords with argon2id in processes of their own.
 
-    When all threads are busy and as many passwords wait, the next one is refused at once: it is the
-    dearest thing that a stranger may ask for.
+    When all of them are busy and thrice as many passwords wait, the next one is refused at once, and so is
+    one too many a second: it is the dearest thing that a stranger may ask for.
 
     Args:
-        threads: How many are hashed at once; each takes 19 MiB and one core for some 30 ms.
+        processes: How many are hashed at once; each takes 33 MiB and one core for some 30 ms.
+        quota: How many are hashed a second; None: any number.
+        places: How many may be hashed or wait for it; four for each process unless given.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._hasher = argon2.PasswordHasher(
-            time_cost=TIME_COST, memory_cost=MEMORY_COST_KIB, parallelism=PARALLELISM, hash_len=32, salt_len=16
-        )
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_stand_back)
-        self.places = 2 * threads
-        """How many may be hashed or wait for it."""
-        self._places = threading.BoundedSemaphore(self.places)
+    def __init__(self, processes: int, quota: CallQuota | None = None, places: int | None = None) -> None:
+        self._hasher = new_hasher()
+        self._processes = [HashingProcess() for _ in range(processes)]
+        self._idle: asyncio.LifoQueue[HashingProcess] = asyncio.LifoQueue()
+        for process in self._processes:
+            self._idle.put_nowait(process)
+        self._quota = quota
+        self._places = places or 4 * processes
+        self._exchanges: set[asyncio.Task[str | bool]] = set()
         # Checked where there is no user, so that the answer takes as long as for a wrong password.
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())
+
+    async def start(self) -> None:
+        """Have the processes running, so that the first password need not wait for them.
+
+        Raises:
+            OSError: The machine has no room for them.
+        """
+        for process in self._processes:
+            await process.start()
+
+    @contextmanager
+    def place(self) -> Iterator["Place"]:
+        """Room for one password, and for what has to be done before and after it is hashed.
+
+        A call that is refused while it has the place, because its caller must wait, has used up nothing.
+
+        Raises:
+            LoginThrottled: Too many passwords are being hashed, or were this second.
+        """
+        if not self._places:
+            raise _too_many()
+        if self._quota is not None:
+            try:
+                self._quota.take(None)
+            except RateLimited:
+                raise _too_many() from None
+        self._places -= 1
+        try:
+            yield Place(self._ask, self._nobodys_hash)
+        except RateLimited:
+            if self._quota is not None:
+                self._quota.give_back(None)
+            raise
+        finally:
+            self._places += 1
 
     async def hash(self, password: str) -> str:
         """The argon2id hash in PHC string form.
 
         Raises:
-            LoginThrottled: Too many passwords are being hashed.
+            LoginThrottled: Too many passwords are being hashed, or were this second.
+            PasswordsUnavailable: No process could be made to hash it.
         """
-        return await self._run(lambda: self._hasher.hash(_normalize(password)))
-
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password is the one behind the hash; never for None, which takes as long.
-
-        Raises:
-            LoginThrottled: Too many passwords are being hashed.
-        """
-        normalized = "" if _is_too_long(password) else _normalize(password)
-        if not normalized:
-            password_hash = None
-        return await self._run(lambda: self._matches(password_hash, normalized))
+        with self.place() as place:
+            return await place.hash(password)
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(password_hash)
 
-    def close(self) -> None:
-        """End the threads after what they are doing."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """End the processes; nothing can be hashed any more."""
+        self._places = 0
+        for exchange in self._exchanges:
+            exchange.cancel()
+        await asyncio.gather(*self._exchanges, return_exceptions=True)
+        await asyncio.gather(*(process.close() for process in self._processes))
 
-    def _matches(self, password_hash: str | None, password: str) -> bool:
-        try:
-            matches = self._hasher.verify(password_hash or self._nobodys_hash, password)
-        except argon2.exceptions.VerifyMismatchError:
-            return False
-        return matches and password_hash is not None
+    async def _ask(self, question: list[str]) -> str | bool:
+        process = await self._idle.get()
+        exchange = asyncio.create_task(process.ask(question))
+        self._exchanges.add(exchange)
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        if not self._places.acquire(blocking=False):
-            raise LoginThrottled(RETRY_AFTER_S)
-        future: Future[Result] = self._pool.submit(work)
-        # The place is free when the thread is, not when the caller has gone.
-        future.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(future)
+        def end(_: object) -> None:
+            self._exchanges.discard(exchange)
+            self._idle.put_nowait(process)
+
+        exchange.add_done_callback(end)
+        # A caller that goes leaves a process that is busy until it has answered.
+        return await asyncio.shield(exchange)
+
+
+class Place:
+    """Where one password may be hashed; see Passwords.place."""
+
+    def __init__(self, ask: Callable[[list[str]], Awaitable[str | bool]], nobodys_hash: str) -> None:
+        self._ask = ask
+        self._nobodys_hash = nobodys_hash
+
+    async def hash(self, password: str) -> str:
+        """The argon2id hash in PHC string form.
+
+        Raises:
+            PasswordsUnavailable: No process could be made to hash it.
+        """
+        return str(await self._ask(["hash", _normalize(password)]))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password is the one behind the hash; never for None, which takes as long.
+
+        Raises:
+            PasswordsUnavailable: No process could be made to check it.
+        """
+        normalized = "" if _is_too_long(password) else _normalize(password)
+        if not normalized:
+            password_hash = None
+        matches = await self._ask(["verify", password_hash or self._nobodys_hash, normalized])
+        return bool(matches) and password_hash is not None
+
+
+def _too_many() -> LoginThrottled:
+    return LoginThrottled(random.uniform(*_RETRY_AFTER_S))  # noqa: S311 - spreads tries, keeps no secret
 
 
 class PasswordPolicy:
@@ -148,12 +203,6 @@ def _is_too_long(password: str) -> bool:
     # Looked at before composing: that takes quadratic time for many marks on one letter. Decomposed
     # letters have up to four times the bytes.
     return len(password.encode()) > 4 * BYTES_MAX or len(_normalize(password).encode()) > BYTES_MAX
-
-
-def _stand_back() -> None:
-    """Let this thread have the cores that nobody else wants, so that a flood of sign-ins slows no transfer."""
-    if sys.platform == "linux":  # where each thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _normalize(password: str) -> str:

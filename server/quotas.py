@@ -48,6 +48,13 @@ class CallQuota:
             raise RateLimited(full - now - self._ahead_s)
         self._newer[caller] = full + self._interval_s
 
+    def give_back(self, caller: Hashable) -> None:
+        """Undo a take, at once."""
+        for callers in (self._newer, self._older):
+            if caller in callers:
+                callers[caller] -= self._interval_s
+                return
+
     def _turn_over(self, now: float) -> None:
         self._older = self._newer if now < self._turn + BURST_S else {}
         self._newer = {}

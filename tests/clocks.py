@@ -1,6 +1,16 @@
-"""Processes whose clock is wrong: Debian's libfaketime, which .ci/run installs."""
+"""Clocks that are wrong: one put by hand, and that of a process by Debian's libfaketime, which .ci/run installs."""
 
 from pathlib import Path
+
+
+class Clock:
+    """A clock that is put by hand."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class WrongClock:

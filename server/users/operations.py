@@ -71,12 +71,14 @@ class Users:
         """Sign a user up, and ask the worker for their first account and the verification mail.
 
         Raises:
-            RateLimited: Too many users were signed up from where the call comes from.
             LoginThrottled: Too many passwords are being hashed.
+            RateLimited: Too many users were signed up from where the call comes from.
+            PasswordsUnavailable: The password could not be hashed.
             UsernameTaken: Somebody has the name.
         """
-        await self._rate_limits.take(Action.SIGN_UP, current_origin().client_address)
-        password_hash = await self._passwords.hash(command.password)
+        with self._passwords.place() as place:
+            await self._rate_limits.take(Action.SIGN_UP, current_origin().client_address)
+            password_hash = await place.hash(command.password)
 
         async def insert(connection: Connection) -> User:
             user = await add_user(

@@ -161,6 +161,20 @@ async def bank(stack: Stack) -> AsyncIterator[Bank]:
         await owner.close()
 
 
+@pytest.fixture(scope="module")
+async def direct(bank: Bank) -> AsyncIterator[GrpcWire]:
+    """A client that found a way past the gateway."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{bank.stack.environment['SERVER_PORT']}") as channel:
+        yield GrpcWire(channel)
+
+
+@pytest.fixture
+async def settled(bank: Bank) -> AsyncIterator[None]:
+    """What a test asks of the worker is done before the next one looks at what is stored."""
+    yield
+    await bank.idle()
+
+
 @dataclass(frozen=True)
 class Scene:
     """Two people: the first has two accounts in dollars and one in euros, the second one in dollars."""

@@ -136,7 +136,7 @@ class Parts:
         """Signal the postmaster and all its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.postgres.process.pid, number)
-        for pid in _below(self.postgres.process.pid):
+        for pid in below(self.postgres.process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -375,7 +375,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-def _below(pid: int) -> list[int]:
+def below(pid: int) -> list[int]:
     """All descendants of a process."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*"):

@@ -8,10 +8,9 @@ The answers stand in access_matrix.md. After a change of the contract write it a
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 
 from tests.e2e.access_matrix import (
@@ -58,14 +57,6 @@ async def stage(bank: Bank) -> Stage:
 async def third(stage: Stage) -> str:
     """An account of somebody who has nothing to do with any call."""
     return await stage.account(await stage.someone(), 0)
-
-
-@pytest.fixture(scope="module")
-async def direct(bank: Bank) -> AsyncIterator[GrpcWire]:
-    """A client that found a way past the gateway."""
-    port = bank.stack.environment["SERVER_PORT"]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield GrpcWire(channel)
 
 
 @pytest.fixture(scope="module")

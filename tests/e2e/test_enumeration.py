@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import chain
 from math import erfc, sqrt
@@ -19,6 +19,8 @@ from tests.e2e.stage import NEW_PASSWORD, Someone, Stage, signing_up
 from tests.e2e.wire import Answer
 from tests.envoy.gateway import Reply
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 MEDIANS_APART_MAX_S = 0.005
 P_MIN = 0.01
 RUNS = 3
@@ -32,13 +34,6 @@ WRONG = "some other phrase altogether"
 @pytest.fixture(scope="module")
 async def stage(bank: Bank) -> Stage:
     return Stage(bank)
-
-
-@pytest.fixture(autouse=True)
-async def settled(bank: Bank) -> AsyncIterator[None]:
-    """What a test asks of the worker is done before the next one looks at what is stored."""
-    yield
-    await bank.idle()
 
 
 def nobody() -> str:

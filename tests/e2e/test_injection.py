@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-import grpc
 import pytest
 from bank.v1 import account_service_pb2, user_service_pb2
 
@@ -13,6 +12,8 @@ from server.logs import LINE_BYTES_MAX
 from tests.e2e.conftest import ABSENT, Bank, Scene, transfer_fields
 from tests.e2e.stage import signing_up
 from tests.e2e.wire import METHODS, Answer, GrpcWire, as_protobuf_json, filled
+
+pytestmark = pytest.mark.usefixtures("settled")
 
 SQL = [
     "'",
@@ -43,20 +44,6 @@ INNARDS = re.compile(
     r"violates|[a-z]+_[a-z_]*_(?:key|fkey|pkey|known|positive|range|here)\b|server\.|[a-z]Error\b|line \d",
     re.IGNORECASE,
 )
-
-
-@pytest.fixture(scope="module")
-async def direct(bank: Bank) -> AsyncIterator[GrpcWire]:
-    """A client that found a way past the gateway."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{bank.stack.environment['SERVER_PORT']}") as channel:
-        yield GrpcWire(channel)
-
-
-@pytest.fixture(autouse=True)
-async def settled(bank: Bank) -> AsyncIterator[None]:
-    """What a test asks of the worker is done before the next one looks at what is stored."""
-    yield
-    await bank.idle()
 
 
 def log_lines(bank: Bank, name: str) -> list[bytes]:

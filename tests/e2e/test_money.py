@@ -154,6 +154,18 @@ class TestCounter:
         short = await bank.both("WithdrawFunds", self.fields(account, 201), banker)
         assert short.metadata == {"account_id": account, "needed_minor": "201", "available_minor": "200"}
 
+    async def test_of_two_withdrawals_at_once_that_are_too_much_together_one_is_made(self, bank: Bank) -> None:
+        banker = bank.people["banker"].token
+        for _ in range(10):
+            account = await bank.account(bank.people["bob"], 100)
+            answers = await asyncio.gather(
+                *(wire.call("WithdrawFunds", self.fields(account, 60), banker) for wire in bank.wires)
+            )
+            assert sorted(answer.reason for answer in answers) == ["", "INSUFFICIENT_FUNDS"]
+            refused = next(answer for answer in answers if answer.reason)
+            assert refused.metadata == {"account_id": account, "needed_minor": "60", "available_minor": "40"}
+            assert await bank.posted_minor(account) == 40
+
     @pytest.mark.parametrize("rpc", ["DepositFunds", "WithdrawFunds"])
     async def test_nobody_else_and_nobody_for_themselves(self, bank: Bank, rpc: str) -> None:
         bobs, bankers = await bank.account(bank.people["bob"], 500), await bank.account(bank.people["banker"])

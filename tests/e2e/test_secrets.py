@@ -24,7 +24,7 @@ from local.process import Child, start_service
 from local.redis_server import redis_service, redis_url
 from local.settings import ROOT
 from tests.e2e.conftest import ABSENT
-from tests.e2e.parts import Parts, _below, running_parts, until_ready
+from tests.e2e.parts import Parts, below, running_parts, until_ready
 from tests.e2e.wire import METHODS, Answer, Fields, GrpcWire, JsonWire, filled
 from tests.worker.surroundings import ScriptedSink, WorkerProcess, eventually, worker_process
 
@@ -97,7 +97,7 @@ class Service:
     def processes(self) -> list[int]:
         servers = [server.process.pid for server in self.parts.servers]
         roots = [*servers, self.parts.postgres.process.pid, self.redis.process.pid, self.worker.process.pid]
-        return [*roots, *(child for root in roots for child in _below(root))]
+        return [*roots, *(child for root in roots for child in below(root))]
 
     def told_in(self, texts: dict[str, str]) -> list[tuple[str, str]]:
         """Which secret is told where."""

@@ -79,7 +79,7 @@ async def serving_bank(database: TestDatabase) -> AsyncIterator[ServedBank]:
         await server.stop(None)
         await watches.close()
         await watches.events.database.close()
-    passwords.close()
+    await passwords.close()
     await pool.close()
     await orders.close()
     await reads.close()

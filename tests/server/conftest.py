@@ -1,16 +1,20 @@
 """A bank on a real database: people, accounts and the ledger, without the network."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from bankdb.accounts import GetAccountRow, get_account
 
+from local.settings import ROOT
 from server.database import Database, open_pool
+from server.keys import write_new
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.movements import Kind, Movement, Posted, Replay, fingerprint_of
 from server.ledger.verification import verify
@@ -172,3 +176,17 @@ async def bank(database: TestDatabase) -> AsyncIterator[Bank]:
         await bank.reference.load(reads)
         yield bank
     await reads.close()
+
+
+@pytest.fixture
+def environment(database: TestDatabase, tmp_path: Path) -> dict[str, str]:
+    """Of a process of the service."""
+    write_new(tmp_path / "keys.json")
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
+        "BANK_ENVIRONMENT": "test",
+        "DATABASE_URL": database.app_url,
+        "REDIS_URL": "redis://:redis-secret@127.0.0.1/0",
+        "TOKEN_KEYS_FILE": str(tmp_path / "keys.json"),
+    }

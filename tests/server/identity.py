@@ -61,6 +61,12 @@ def caller_for(user_id: UUID, *roles: Role, session_id: UUID = NOBODY) -> Caller
     return Caller(user_id, session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
+async def matches(passwords: Passwords, password_hash: str | None, password: str) -> bool:
+    """Whether a password is the one behind a hash."""
+    with passwords.place() as place:
+        return await place.verify(password_hash, password)
+
+
 async def everything(pool: Any) -> Mapping[str, list[asyncpg.Record]]:
     """All rows that users and sessions consist of, to show that a refused call changed none."""
     tables = ("users", "sessions", "refresh_tokens", "mail_tokens", "outbox", "events", "audit_events")

@@ -7,7 +7,6 @@ import pty
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import argon2
@@ -17,7 +16,6 @@ import pytest
 from local.settings import ROOT
 from server.administrator import appoint
 from server.database import Database, open_pool
-from server.keys import write_new
 from tests.conftest import Database as MigratedDatabase
 
 PASSWORD = "seven blue herons at dusk"
@@ -28,17 +26,8 @@ EMAIL = "Root@example.org"
 
 
 @pytest.fixture
-def environment(database: MigratedDatabase, tmp_path: Path) -> dict[str, str]:
-    write_new(tmp_path / "keys.json")
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
-        "BANK_ENVIRONMENT": "production",
-        "PUBLIC_URL": "https://bank.example",
-        "DATABASE_URL": database.app_url,
-        "REDIS_URL": "redis://:redis-secret@127.0.0.1/0",
-        "TOKEN_KEYS_FILE": str(tmp_path / "keys.json"),
-    }
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "BANK_ENVIRONMENT": "production", "PUBLIC_URL": "https://bank.example"}
 
 
 async def run(environment: Mapping[str, str], *arguments: str, typed: str = "") -> tuple[int | None, str]:

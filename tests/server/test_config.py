@@ -69,7 +69,7 @@ class TestSettings:
             ("ACCESS_TOKEN_TTL_S", "9"),
             ("ACCESS_TOKEN_TTL_S", "3601"),
             ("SESSION_TTL_S", "59"),
-            ("PASSWORD_THREADS", "0"),
+            ("PASSWORD_PROCESSES", "0"),
             ("SIGN_IN_FAILURES_PER_HOUR", "-1"),
             ("SIGN_UPS_PER_HOUR", "many"),
             ("MAILS_PER_HOUR", "-1"),

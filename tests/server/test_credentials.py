@@ -1,7 +1,8 @@
 """Whose name and password it is, what is counted and what is recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import argon2
@@ -11,22 +12,22 @@ from bankdb.models import User
 from server.caller import Origin, set_origin
 from server.credentials import CredentialCheck
 from server.database import Database
-from server.errors import BadCredentials, LoginThrottled
+from server.errors import BadCredentials, LoginThrottled, PasswordsUnavailable
 from server.passwords import Passwords
 from server.quotas import CallQuota
 from server.throttles import FAILURES_FREE, Action, RateLimits, SignInThrottle
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, PASSWORD, caller_for, identity_on, new_keys, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, identity_on, matches, new_keys, new_user
 
 WRONG = "not the pass phrase"
 ORIGIN = Origin("203.0.113.7", "tests/1.0", "trace")
 
 
 @pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
-    made = Passwords(threads=4)
+async def passwords() -> AsyncIterator[Passwords]:
+    made = Passwords(2, places=8)
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -165,49 +166,83 @@ class TestPlaces:
     async def test_surplus_is_refused_before_it_costs_anything(
         self, reads: Database, alice: User, database: MigratedDatabase
     ) -> None:
-        one = Passwords(threads=1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {})))
         outcomes = await asyncio.gather(*(check.verify("alice", WRONG) for _ in range(50)), return_exceptions=True)
-        one.close()
+        await one.close()
         assert [type(outcome) for outcome in outcomes] == [BadCredentials] * 2 + [LoginThrottled] * 48
         assert await failures(database) == 2
 
     async def test_more_a_second_than_allowed_is_refused_before_it_costs_anything(
-        self, reads: Database, passwords: Passwords, alice: User, database: MigratedDatabase
+        self, reads: Database, alice: User, database: MigratedDatabase
     ) -> None:
-        quota = CallQuota(1, clock=lambda: 1000.0)
-        check = CredentialCheck(reads, passwords, SignInThrottle(RateLimits(reads, {})), quota)
+        two = Passwords(1, CallQuota(1, clock=lambda: 1000.0))
+        check = CredentialCheck(reads, two, SignInThrottle(RateLimits(reads, {})))
         for _ in range(2):
             with pytest.raises(BadCredentials):
                 await check.verify("alice", WRONG)
         before = await recorded(database)
         with pytest.raises(LoginThrottled) as refused:
             await check.verify("alice", PASSWORD)
-        assert refused.value.retry_after_s == 1
+        assert refused.value.retry_after_s >= 1
         assert (await failures(database), await recorded(database)) == (2, before)
+        await two.close()
+
+    async def test_who_must_wait_uses_up_no_password_of_the_others(
+        self, reads: Database, alice: User, database: MigratedDatabase
+    ) -> None:
+        """Else one address that knocks without pause would keep everybody from signing in."""
+        two = Passwords(1, CallQuota(1, clock=lambda: 1000.0))
+        check = CredentialCheck(reads, two, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 1})))
+        set_origin(Origin("203.0.113.9"))
+        with pytest.raises(BadCredentials):
+            await check.verify("alice", WRONG)
+        for _ in range(10):
+            with pytest.raises(LoginThrottled) as refused:
+                await check.verify("alice", WRONG)
+            assert refused.value.retry_after_s > 3000
+        set_origin(ORIGIN)
+        assert (await check.verify("alice", PASSWORD)).id == alice.id
+        await two.close()
+
+    async def test_password_that_nobody_could_check_is_not_counted(
+        self, reads: Database, alice: User, database: MigratedDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = Passwords(1, places=2)
+        check = CredentialCheck(reads, broken, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 30})))
+        set_origin(ORIGIN)
+        with monkeypatch.context() as without_python:
+            without_python.setattr(sys, "executable", "/nowhere/python")
+            for password in (PASSWORD, WRONG):
+                with pytest.raises(PasswordsUnavailable):
+                    await check.verify("alice", password)
+        assert (await failures(database), await allowance_left_of(database)) == (0, 30)
+        assert await recorded(database) == []
+        assert (await check.verify("alice", PASSWORD)).id == alice.id
+        await broken.close()
 
     async def test_password_that_found_no_place_is_not_counted(
         self, reads: Database, alice: User, database: MigratedDatabase
     ) -> None:
-        one = Passwords(threads=1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 30})))
         set_origin(ORIGIN)
         elsewhere = [asyncio.create_task(one.hash(PASSWORD)) for _ in range(2)]
         refused = await asyncio.gather(check.verify("alice", PASSWORD), return_exceptions=True)
         await asyncio.gather(*elsewhere)
-        one.close()
+        await one.close()
         assert [type(each) for each in refused] == [LoginThrottled]
         assert (await failures(database), await allowance_left_of(database)) == (0, 30)
         assert await recorded(database) == []
 
     async def test_place_is_free_again_after_a_failure(self, reads: Database, alice: User) -> None:
-        one = Passwords(threads=1)
+        one = Passwords(1, places=2)
         check = CredentialCheck(reads, one, SignInThrottle(RateLimits(reads, {})))
         for _ in range(4):
             with pytest.raises(BadCredentials):
                 await check.verify("alice", WRONG)
         assert (await check.verify("alice", PASSWORD)).id == alice.id
-        one.close()
+        await one.close()
 
 
 class TestRehash:
@@ -219,7 +254,7 @@ class TestRehash:
         user = await check.verify("alice", PASSWORD)
         assert user.password_hash == await database.pool.fetchval("SELECT password_hash FROM users") != weak
         assert not passwords.needs_rehash(user.password_hash)
-        assert await passwords.verify(user.password_hash, PASSWORD)
+        assert await matches(passwords, user.password_hash, PASSWORD)
 
     async def test_wrong_password_replaces_nothing(
         self, check: CredentialCheck, alice: User, database: MigratedDatabase

@@ -85,6 +85,7 @@ CASES: tuple[tuple[BankError, str, str], ...] = (
     (errors.RateLimited(1.5), "RESOURCE_EXHAUSTED", "RATE_LIMITED"),
     (errors.LoginThrottled(0.25), "RESOURCE_EXHAUSTED", "LOGIN_THROTTLED"),
     (errors.Overloaded(), "UNAVAILABLE", "OVERLOADED"),
+    (errors.PasswordsUnavailable(), "UNAVAILABLE", "PASSWORDS_UNAVAILABLE"),
     (errors.DatabaseUnavailable(), "UNAVAILABLE", "DATABASE_UNAVAILABLE"),
     (errors.CommitUnknown(), "UNAVAILABLE", "COMMIT_UNKNOWN"),
 )
@@ -215,6 +216,7 @@ class TestDetails:
             (errors.RateLimited(1.5), 1.5),
             (errors.LoginThrottled(90.0), 90.0),
             (errors.Overloaded(), 0.5),
+            (errors.PasswordsUnavailable(), 1.0),
             (errors.DatabaseUnavailable(), 1.0),
             (errors.CommitUnknown(), 1.0),
         ],

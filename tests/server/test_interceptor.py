@@ -180,6 +180,16 @@ class TestAdmission:
         assert refused.status.message == "send a valid access token as `authorization: Bearer …`"
         assert sample.calls == 0
 
+    async def test_one_good_token_among_two_headers_proves_nothing(self, sample: Sample) -> None:
+        good = await sample.sign_in()
+        for other in (*good, ("authorization", "Bearer x"), ("authorization", "")):
+            for metadata in ((other, *good), (*good, other), (*good, ("x-a", "1"), ("x-a", "2"), other)):
+                refused = await refusal_of(sample.call("Own", metadata))
+                assert refused.why == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        assert sample.calls == 0
+        await sample.call("Own", (*good, ("x-a", "1"), ("x-a", "2")))
+        assert sample.calls == 1
+
     async def test_scheme_may_be_written_in_any_case_and_the_token_only_as_it_is(self, sample: Sample) -> None:
         ((_, value),) = await sample.sign_in()
         token = value.removeprefix("Bearer ")

@@ -19,25 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from local.ports import free_ports
 from local.settings import ROOT
-from server.keys import write_new
-from tests.conftest import Database as MigratedDatabase
 
 PASSWORD = "seven blue herons at dusk"
 
 
 @pytest.fixture
-def environment(database: MigratedDatabase, tmp_path: Path) -> dict[str, str]:
-    write_new(tmp_path / "keys.json")
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
-        "BANK_ENVIRONMENT": "test",
-        "DATABASE_URL": database.app_url,
-        "REDIS_URL": "redis://:redis-secret@127.0.0.1/0",
-        "TOKEN_KEYS_FILE": str(tmp_path / "keys.json"),
-        "SERVER_PORT": str(free_ports(2)),
-        "METRICS_PORT": "0",
-    }
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "SERVER_PORT": str(free_ports(2)), "METRICS_PORT": "0"}
 
 
 async def start(environment: dict[str, str], *arguments: str) -> Process:
@@ -84,6 +72,13 @@ async def ready(port: int) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def hashing(pids: list[int]) -> list[int]:
+    """The processes that hash passwords for these, one for each."""
+    found = [child for pid in pids for child in children(pid)]
+    assert len(found) == len(pids)
+    return found
 
 
 async def until(condition: Callable[[], bool], within_s: float) -> None:
@@ -135,6 +130,7 @@ class TestServe:
         async with serving(environment, 2) as process:
             pids = children(process.pid)
             assert len(pids) == 2
+            pids += hashing(pids)
             request = session_service_pb2.CreateSessionRequest(username="alice", password=PASSWORD)
             for number in range(2):
                 async with grpc.aio.insecure_channel(
@@ -160,15 +156,18 @@ class TestServe:
     async def test_death_of_one_process_ends_the_others(self, environment: dict[str, str]) -> None:
         async with serving(environment, 2) as process:
             first, second = children(process.pid)
+            hashed = hashing([first, second])
             os.kill(first, signal.SIGKILL)
             written, _ = await asyncio.wait_for(process.communicate(), 15)
         assert process.returncode == 1
         assert gone(second)
+        await until(lambda: all(map(gone, hashed)), 10)
         assert b"a process ended by itself, stopping the others" in written
 
     async def test_children_do_not_outlive_a_killed_parent(self, environment: dict[str, str]) -> None:
         async with serving(environment, 2) as process:
             pids = children(process.pid)
+            pids += hashing(pids)
             process.kill()
             await process.wait()
             await until(lambda: all(map(gone, pids)), 10)

@@ -12,8 +12,7 @@ import pytest
 
 from server.errors import LoginThrottled
 from server.passwords import PasswordPolicy, Passwords, same_password
-
-PASSWORD = "seven blue herons at dusk"
+from tests.server.identity import PASSWORD, matches
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +22,9 @@ def policy() -> PasswordPolicy:
 
 @pytest.fixture
 async def passwords() -> AsyncIterator[Passwords]:
-    made = Passwords(threads=1)
+    made = Passwords(1, places=2)
     yield made
-    made.close()
+    await made.close()
 
 
 class TestPasswordPolicy:
@@ -139,28 +138,28 @@ class TestVerify:
 
     async def test_right_password_matches_and_others_do_not(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash(PASSWORD)
-        assert await passwords.verify(password_hash, PASSWORD)
+        assert await matches(passwords, password_hash, PASSWORD)
         for wrong in (PASSWORD + "x", PASSWORD[:-1], PASSWORD.upper(), "", "\0", "x" * 1025):
-            assert not await passwords.verify(password_hash, wrong)
+            assert not await matches(passwords, password_hash, wrong)
 
     async def test_nothing_is_cut_off(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash("y" * 1024)
-        assert await passwords.verify(password_hash, "y" * 1024)
-        assert not await passwords.verify(password_hash, "y" * 1023)
-        assert not await passwords.verify(password_hash, "y" * 1023 + "z")
+        assert await matches(passwords, password_hash, "y" * 1024)
+        assert not await matches(passwords, password_hash, "y" * 1023)
+        assert not await matches(passwords, password_hash, "y" * 1023 + "z")
 
     async def test_marks_without_end_hold_up_nobody(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash(PASSWORD)
         marks = "e" + "\u0301" * 15_000 + "\u0327" * 15_000
         started = time.perf_counter()
-        verifying = asyncio.create_task(passwords.verify(password_hash, marks))
+        verifying = asyncio.create_task(matches(passwords, password_hash, marks))
         await asyncio.sleep(0)
         assert time.perf_counter() - started < 0.05
         assert not await verifying
 
     async def test_composed_and_decomposed_letters_are_the_same(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash("café de la gare")
-        assert await passwords.verify(password_hash, "cafe\u0301 de la gare")
+        assert await matches(passwords, password_hash, "cafe\u0301 de la gare")
 
     async def test_no_hash_never_matches_and_takes_as_long(self, passwords: Passwords) -> None:
         password_hash = await passwords.hash(PASSWORD)
@@ -168,7 +167,7 @@ class TestVerify:
         for _ in range(10):
             for asked in times:
                 started = time.perf_counter()
-                assert not await passwords.verify(asked, "another pass phrase")
+                assert not await matches(passwords, asked, "another pass phrase")
                 times[asked].append(time.perf_counter() - started)
         known, unknown = (min(samples) for samples in times.values())
         assert unknown == pytest.approx(known, rel=0.5)
@@ -176,7 +175,7 @@ class TestVerify:
     async def test_hash_with_lower_cost_needs_a_rehash(self, passwords: Passwords) -> None:
         weak = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
         assert passwords.needs_rehash(weak)
-        assert await passwords.verify(weak, PASSWORD)
+        assert await matches(passwords, weak, PASSWORD)
         assert not passwords.needs_rehash(await passwords.hash(PASSWORD))
 
 
@@ -185,19 +184,19 @@ class TestBounds:
         async def refusal_time() -> float | None:
             started = time.perf_counter()
             try:
-                await passwords.verify(None, PASSWORD)
+                await matches(passwords, None, PASSWORD)
             except LoginThrottled:
                 return time.perf_counter() - started
             return None
 
         outcomes = await asyncio.gather(*(refusal_time() for _ in range(30)))
         refused = [seconds for seconds in outcomes if seconds is not None]
-        assert len(refused) == 28  # one thread and one that waits for it
+        assert len(refused) == 28  # one is hashed and one waits
         assert max(refused) < 0.1
         assert await refusal_time() is None
 
     async def test_place_of_a_caller_that_has_gone_is_given_back(self, passwords: Passwords) -> None:
-        calls = [asyncio.create_task(passwords.verify(None, PASSWORD)) for _ in range(2)]
+        calls = [asyncio.create_task(matches(passwords, None, PASSWORD)) for _ in range(2)]
         await asyncio.sleep(0)
         for call in calls:
             call.cancel()
@@ -205,13 +204,13 @@ class TestBounds:
         async with asyncio.timeout(5):
             while True:
                 try:
-                    await passwords.verify(None, PASSWORD)
+                    await matches(passwords, None, PASSWORD)
                     return
                 except LoginThrottled:
                     await asyncio.sleep(0.01)
 
     async def test_event_loop_goes_on_meanwhile(self, passwords: Passwords) -> None:
-        verifying = asyncio.create_task(passwords.verify(None, PASSWORD))
+        verifying = asyncio.create_task(matches(passwords, None, PASSWORD))
         turns = 0
         while not verifying.done():
             await asyncio.sleep(0)

@@ -4,24 +4,15 @@ import pytest
 
 from server.errors import RateLimited
 from server.quotas import BURST_S, CallQuota
+from tests.clocks import Clock
 
 CALLS_PER_SECOND = 64
 BURST = int(CALLS_PER_SECOND * BURST_S)
 
 
-class Clock:
-    """A clock that is put by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from server.errors import Unauthenticated
 from server.keys import Keys, SigningKey
 from server.sessions.successor import new_refresh_token
 from server.tokens import LEEWAY_S, VERIFIED_MAX, VERIFY_EMAIL, AccessTokens, MailTokens, digest
+from tests.clocks import Clock
 from tests.server.identity import new_keys
 from tests.server.token_vectors import (
     FORMATS,
@@ -36,19 +37,9 @@ FORGED = [
 ]
 
 
-class Clock:
-    """A clock that is put by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW.timestamp()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOW.timestamp())
 
 
 @pytest.fixture(scope="module")

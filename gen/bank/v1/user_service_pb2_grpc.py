@@ -109,8 +109,8 @@ class UserServiceServicer:
     def CreateUser(self, request, context):
         """Signs a person up and mails them a link that proves the address. Anyone may call it.
 
-        Errors: INVALID_ARGUMENT INVALID_REQUEST, RESOURCE_EXHAUSTED RATE_LIMITED, RESOURCE_EXHAUSTED
-        LOGIN_THROTTLED, ALREADY_EXISTS USERNAME_TAKEN.
+        Errors: INVALID_ARGUMENT INVALID_REQUEST, RESOURCE_EXHAUSTED LOGIN_THROTTLED, RESOURCE_EXHAUSTED
+        RATE_LIMITED, ALREADY_EXISTS USERNAME_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 import grpc
 import pytest
@@ -39,6 +40,16 @@ def caller(person: Person, *roles: Role) -> Caller:
 def as_person(person: Person) -> tuple[tuple[str, str], ...]:
     """Metadata that proves who calls."""
     return bearer(TOKENS.issue(person.user_id, person.session_id, datetime.now(UTC))[0])
+
+
+@pytest.fixture
+async def alice(bank: Bank) -> Person:
+    return await bank.person()
+
+
+@pytest.fixture
+async def own(bank: Bank, alice: Person) -> UUID:
+    return await bank.account(alice, 100)
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ from tests.server.conftest import Bank, Person, movement, running_ledger
 
 
 @pytest.fixture
-async def alice(bank: Bank) -> Person:
-    return await bank.person()
-
-
-@pytest.fixture
 async def banker(bank: Bank) -> Person:
     return await bank.banker()
 

@@ -18,16 +18,6 @@ NOT_FOUND = ("NOT_FOUND", "NOT_FOUND")
 FORBIDDEN = ("PERMISSION_DENIED", "PERMISSION_DENIED")
 
 
-@pytest.fixture
-async def alice(bank: Bank) -> Person:
-    return await bank.person()
-
-
-@pytest.fixture
-async def own(bank: Bank, alice: Person) -> UUID:
-    return await bank.account(alice, 100)
-
-
 def update(account_id: UUID, *paths: str, **fields: object) -> pb.UpdateAccountRequest:
     account = pb.Account(id=str(account_id), **fields)  # type: ignore[arg-type]  # whatever a test says
     return pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=paths))

@@ -23,16 +23,6 @@ NOT_FOUND = ("NOT_FOUND", "NOT_FOUND")
 FORBIDDEN = ("PERMISSION_DENIED", "PERMISSION_DENIED")
 
 
-@pytest.fixture
-async def alice(bank: Bank) -> Person:
-    return await bank.person()
-
-
-@pytest.fixture
-async def own(bank: Bank, alice: Person) -> UUID:
-    return await bank.account(alice, 100)
-
-
 async def read(call: object) -> str:
     """All of a stream, put together."""
     return b"".join([piece.data async for piece in call]).decode()  # type: ignore[attr-defined]  # any stream

@@ -1,6 +1,6 @@
 """Sessions on a real database."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -22,10 +22,10 @@ TTL_S = 30 * 24 * 3600
 
 
 @pytest.fixture(scope="session")
-def passwords() -> Iterator[Passwords]:
-    made = Passwords(threads=20)
+async def passwords() -> AsyncIterator[Passwords]:
+    made = Passwords(2, places=40)
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture

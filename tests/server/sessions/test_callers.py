@@ -12,25 +12,16 @@ from server.errors import SessionRevoked, Unauthenticated
 from server.sessions.callers import REMEMBERED_S, CallerStates
 from server.sessions.operations import Credentials, Sessions
 from server.users.operations import Users
+from tests.clocks import Clock
 from tests.conftest import Database as MigratedDatabase
 from tests.server.identity import NOBODY, PASSWORD, caller_for
 
 ADMIN = caller_for(NOBODY, Role.ADMIN)
 
 
-class Clock:
-    """A clock that is put by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from server.throttles import RateLimits, SignInThrottle
 from server.tokens import AccessTokens, digest
 from server.users.operations import Users
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, matches, new_user
 from tests.server.sessions.scene import (
     GOOD,
     ORIGIN,
@@ -126,16 +126,16 @@ class TestCreate:
             await sessions.create(GOOD, ORIGIN)
             stored = await database.pool.fetchval("SELECT password_hash FROM users WHERE id = $1", alice.id)
             assert not passwords.needs_rehash(stored)
-            assert await passwords.verify(stored, PASSWORD)
+            assert await matches(passwords, stored, PASSWORD)
 
     async def test_full_pool_refuses_at_once(
         self, alice: User, database: MigratedDatabase, access_tokens: AccessTokens
     ) -> None:
-        busy, reads = Passwords(threads=1), Database(database.pool)
+        busy, reads = Passwords(1, places=2), Database(database.pool)
         check = CredentialCheck(reads, busy, SignInThrottle(RateLimits(reads, {})))
         sessions = Sessions(reads, check, access_tokens, PageTokens(bytes(32)), idle_ttl_s=60, ttl_s=60)
         outcomes = await asyncio.gather(*(sessions.create(GOOD, ORIGIN) for _ in range(20)), return_exceptions=True)
-        busy.close()
+        await busy.close()
         created = sum(isinstance(outcome, SignedIn) for outcome in outcomes)
         assert 1 <= created < 20
         assert sum(isinstance(outcome, LoginThrottled) for outcome in outcomes) == 20 - created

@@ -1,6 +1,6 @@
 """Users on a real database."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -23,10 +23,10 @@ KEYS = new_keys()
 
 
 @pytest.fixture(scope="session")
-def passwords() -> Iterator[Passwords]:
-    made = Passwords(threads=20)
+async def passwords() -> AsyncIterator[Passwords]:
+    made = Passwords(2, places=40)
     yield made
-    made.close()
+    await made.close()
 
 
 @pytest.fixture

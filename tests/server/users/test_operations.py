@@ -10,11 +10,12 @@ from bankdb.models import User
 from server.caller import Origin, Role, set_origin
 from server.errors import InvalidPageToken, InvalidRequest, LoginThrottled, NotFound, RateLimited, UsernameTaken
 from server.passwords import Passwords
+from server.quotas import CallQuota
 from server.throttles import Action
 from server.tokens import VERIFY_EMAIL, MailTokens, digest
 from server.users.operations import ProfileChange, Users
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, caller_for, everything, identity_on, new_keys, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, matches, new_keys, new_user
 from tests.server.users.mail import audit
 from tests.server.users.scenes import live_sessions, session_of
 
@@ -77,14 +78,14 @@ class TestCreate:
         assert alice.email == mallory.email
 
     async def test_full_pool_refuses_and_writes_nothing(self, database: MigratedDatabase) -> None:
-        busy = Passwords(threads=1)
+        busy = Passwords(1, places=2)
         users = identity_on(database.pool, busy, new_keys(), {}).users
-        waiting = [asyncio.create_task(busy.verify(None, "x")) for _ in range(2)]
+        waiting = [asyncio.create_task(matches(busy, None, "x")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(LoginThrottled):
             await users.create(new_user())
         await asyncio.gather(*waiting)
-        busy.close()
+        await busy.close()
         assert await database.pool.fetchval("SELECT count(*) FROM users") == 0
 
     async def test_address_that_used_up_its_sign_ups_is_refused_before_a_password_is_hashed(
@@ -95,13 +96,31 @@ class TestCreate:
         for name in ("alice", "bob"):
             await users.create(new_user(name))
         before = await everything(database.pool)
-        passwords_hashed = Passwords(threads=1)
-        passwords_hashed.close()
-        users = identity_on(database.pool, passwords_hashed, new_keys(), {Action.SIGN_UP: 2}).users
-        with pytest.raises(RateLimited) as refused:
-            await users.create(new_user("carol"))
-        assert (refused.value.reason, 0 < refused.value.retry_after_s <= 1800) == ("RATE_LIMITED", True)
+        two = Passwords(1, CallQuota(1, clock=lambda: 1000.0))
+        users = identity_on(database.pool, two, new_keys(), {Action.SIGN_UP: 2}).users
+        for _ in range(5):
+            with pytest.raises(RateLimited) as refused:
+                await users.create(new_user("carol"))
+            assert (refused.value.reason, 0 < refused.value.retry_after_s <= 1800) == ("RATE_LIMITED", True)
         assert await everything(database.pool) == before
+        assert [await two.hash(PASSWORD) for _ in range(2)]
+        await two.close()
+
+    async def test_more_passwords_a_second_than_allowed_are_refused_and_cost_the_address_nothing(
+        self, database: MigratedDatabase
+    ) -> None:
+        two = Passwords(1, CallQuota(1, clock=lambda: 1000.0))
+        set_origin(Origin("192.0.2.1"))
+        users = identity_on(database.pool, two, new_keys(), {Action.SIGN_UP: 3}).users
+        for name in ("alice", "bob"):
+            await users.create(new_user(name))
+        before = await everything(database.pool), await database.pool.fetch("SELECT * FROM rate_limits")
+        for _ in range(5):
+            with pytest.raises(LoginThrottled) as refused:
+                await users.create(new_user("carol"))
+            assert refused.value.retry_after_s >= 1
+        assert (await everything(database.pool), await database.pool.fetch("SELECT * FROM rate_limits")) == before
+        await two.close()
 
     async def test_another_address_signs_up_meanwhile(self, database: MigratedDatabase, passwords: Passwords) -> None:
         users = identity_on(database.pool, passwords, new_keys(), {Action.SIGN_UP: 1}).users

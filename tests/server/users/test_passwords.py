@@ -20,7 +20,7 @@ from server.users.addresses import AddressChange, UserAddresses
 from server.users.operations import Users
 from server.users.passwords import PasswordReset, UserPasswords
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, matches, new_user
 from tests.server.users.conftest import KEYS
 from tests.server.users.mail import Mailbox, Notice, audit
 from tests.server.users.scenes import (
@@ -382,8 +382,8 @@ class TestReset:
         proves_address = await mailbox.newest_token(bob)
         token = await reset_link(user_passwords, mailbox, alice)
         row_id = await database.pool.fetchval("SELECT id FROM mail_tokens WHERE purpose = 'RESET_PASSWORD'")
-        closed = Passwords(threads=1)
-        closed.close()
+        closed = Passwords(1, places=2)
+        await closed.close()
         refusing = identity_on(database.pool, closed, KEYS, {}).passwords
         before = await everything(database.pool)
         for wrong in (
@@ -409,15 +409,15 @@ class TestReset:
         self, user_passwords: UserPasswords, database: MigratedDatabase, mailbox: Mailbox, alice: User
     ) -> None:
         link = await reset_link(user_passwords, mailbox, alice)
-        busy = Passwords(threads=1)
+        busy = Passwords(1, places=2)
         refusing = identity_on(database.pool, busy, KEYS, {}).passwords
         before = await everything(database.pool)
         outcomes = await asyncio.gather(
-            *(busy.verify(None, "x") for _ in range(2)),
+            *(matches(busy, None, "x") for _ in range(2)),
             refusing.reset(PasswordReset(link, NEW_PASSWORD)),
             return_exceptions=True,
         )
-        busy.close()
+        await busy.close()
         assert isinstance(outcomes[-1], LoginThrottled)
         assert await everything(database.pool) == before
         await user_passwords.reset(PasswordReset(link, NEW_PASSWORD))
