@@ -162,3 +162,17 @@ class TestOrders:
         await stage.done("RefundOrder", refund, shopkeeper.merchant.token)
         for each in pages:
             await expect(card(each, shopkeeper.product)).to_contain_text("Partly paid back ($10.00)")
+
+    async def test_list_that_could_not_be_read_can_be_asked_for_again(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        await placed(stage, customer, shopkeeper.product)
+        someone = await visit()
+        await someone.page.route("**/v1/orders?*", lambda route: route.abort(), times=1)
+        await someone.sign_in(customer[0].username, "#/orders")
+        problem = someone.page.get_by_role("alert")
+        await expect(problem).to_contain_text("The service cannot be reached.")
+        await problem.get_by_role("button", name="Try again").click()
+        await expect(card(someone, shopkeeper.product)).to_contain_text("Being prepared")
+        await expect(problem).to_have_count(0)
+        await expect(someone.page.get_by_role("heading", name="Orders")).to_be_focused()

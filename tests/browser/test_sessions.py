@@ -66,11 +66,11 @@ class TestTokens:
             await route.fulfill(response=response, json=answer)
 
         await someone.page.route("**/v1/sessions", hand_out_an_old_one)
-        someone.refused |= {(401, "/v1/users/me")}
+        someone.refused |= {(401, "/v1/events")}
         await someone.sign_in(customer[0].username)
         await expect(someone.page.locator(".account .figure")).to_contain_text("$100.00")
         assert len(someone.sent("/v1/sessions:refresh")) == 1
-        assert len(someone.sent("/v1/users/me")) == 2
+        assert len(someone.sent("/v1/events")) == 2
 
     async def test_tokens_are_in_no_address_and_no_markup(self, visit: Visiting, customer: Customer) -> None:
         someone = await visit()

@@ -23,21 +23,20 @@ export async function* serverSentEvents(stream) {
 }
 
 /**
- * Follow what happens to the user of a session, from now on, without loss or repeat: whatever breaks,
- * the stream is opened again after the last cursor. A hidden page holds no stream and catches up when
+ * Follow what happens to the user of a session, without loss or repeat: whatever breaks, the stream
+ * is opened again after the last cursor. A hidden page holds no stream and catches up when
  * it is seen again, because browsers allow few connections to one host.
  *
  * @param {object} options
  * @param {import("./session.js").Session} options.session Followed until it ends.
+ * @param {string} options.cursor Where to begin.
  * @param {(event: object) => void} options.onEvent Told of each event once, in order.
  * @param {(state: "connecting" | "live" | "paused") => void} options.onState
  */
-export async function followFeed({ session, onEvent, onState }) {
-  let cursor = "";
+export async function followFeed({ session, cursor, onEvent, onState }) {
   let pause_ms = FIRST_PAUSE_MS;
   while (!session.ended) {
     try {
-      cursor ||= (await session.call("GET", "/v1/events", { query: { after_cursor: "now" } })).next_cursor;
       await untilVisible(onState);
       for await (const message of watch(session, cursor)) {
         onState("live");

@@ -66,6 +66,8 @@ const app = {
     }
   },
   async signedIn(session) {
+    // Before any view reads anything, so that nothing falls between what it read and the feed.
+    const { next_cursor: cursor } = await session.call("GET", "/v1/events", { query: { after_cursor: "now" } });
     const [{ user }, { currencies }] = await Promise.all([
       session.call("GET", "/v1/users/me"),
       callApi("GET", "/v1/currencies"),
@@ -73,7 +75,7 @@ const app = {
     Object.assign(app, { session, user, money: new Money(currencies) });
     session.onEnd = () => leave("Your session has ended. Sign in again.");
     renderFrame();
-    followFeed({ session, onEvent, onState: showState });
+    followFeed({ session, cursor, onEvent, onState: showState });
     app.go(goal || "#/accounts");
     goal = "";
   },
