@@ -17,7 +17,7 @@ GIB = {"Mi": 1 / 1024, "Gi": 1.0}
 
 
 def amount(text: str, units: dict[str, float]) -> float:
-    number, unit = re.fullmatch(r"(\d+)(\D*)", text).groups()  # type: ignore[union-attr] # all of ours look so
+    ((number, unit),) = re.findall(r"^(\d+)(\D*)$", text)
     return int(number) * units[unit]
 
 
