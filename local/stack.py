@@ -37,6 +37,9 @@ _LIMITS = {
     "MAILS_PER_HOUR": "10000",
 }
 
+# Orders that are seen to move, without a merchant at hand.
+_DEMO = {"ORDER_DELIVERY_DELAY_S": "5"}
+
 
 async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Start everything in order, each part when what it needs is ready.
@@ -45,7 +48,7 @@ async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[
         StackError: A part cannot be prepared or started; whoever called stops the supervisor.
     """
     secrets = _prepare_state(settings)
-    environment = {**_LIMITS, **settings.inherited, TAG: str(settings.state_dir)}
+    environment = {**_LIMITS, **_DEMO, **settings.inherited, TAG: str(settings.state_dir)}
     await _start_databases(settings, secrets, environment, supervisor, say)
     await _migrate(settings, secrets, say)
     environment |= _service_variables(settings, secrets)
