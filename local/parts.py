@@ -16,6 +16,7 @@ from local.redis_server import redis_service
 from local.secrets import Secrets, load_secrets
 from local.settings import ROOT, Settings
 from local.stack import (
+    DEMO,
     LIMITS,
     cluster,
     gateway_service,
@@ -64,7 +65,7 @@ async def create_database(settings: Settings) -> None:
 
 def _service(part: str, settings: Settings, secrets: Secrets) -> Service:
     # Who starts a part alone may want it otherwise: what the environment says wins.
-    environment = {**LIMITS, **service_variables(settings, secrets), **settings.inherited}
+    environment = {**LIMITS, **DEMO, **service_variables(settings, secrets), **settings.inherited}
     if part == "postgres":
         asyncio.run(create_cluster(cluster(settings), secrets, environment))
         return postgres_service(cluster(settings), settings.postgres_port, secrets, environment)

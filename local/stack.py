@@ -38,6 +38,9 @@ LIMITS = {
     "PAYEES_PER_HOUR": "10000",
 }
 
+# Orders that are seen to move, without a merchant at hand.
+DEMO = {"ORDER_DELIVERY_DELAY_S": "5"}
+
 
 async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Start everything in order, each part when what it needs is ready.
@@ -47,7 +50,7 @@ async def start_stack(settings: Settings, supervisor: Supervisor, say: Callable[
     """
     secrets = prepare_state(settings)
     settings.worker_ready_file.unlink(missing_ok=True)
-    environment = {**LIMITS, **settings.inherited, TAG: str(settings.state_dir)}
+    environment = {**LIMITS, **DEMO, **settings.inherited, TAG: str(settings.state_dir)}
     await _start_databases(settings, secrets, environment, supervisor, say)
     await _migrate(settings, secrets, say)
     environment |= service_variables(settings, secrets)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import timedelta
 from functools import partial
 
 import grpc
@@ -233,7 +234,7 @@ def _build(
     hold_service_pb2_grpc.add_HoldServiceServicer_to_server(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
-    _add_shop(server, database, order_database, page_tokens, reference)
+    _add_shop(server, database, order_database, page_tokens, reference, timedelta(seconds=settings.order_lifetime_s))
     event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
@@ -247,10 +248,11 @@ def _add_shop(
     order_database: Database,
     page_tokens: PageTokens,
     reference: ReferenceData,
+    order_lifetime: timedelta,
 ) -> None:
     products = Products(database, page_tokens)
     product_service_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(products, reference), server)
-    orders = Orders(database, OrderTransactions(order_database), page_tokens)
+    orders = Orders(database, OrderTransactions(order_database), page_tokens, order_lifetime)
     order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
 
 

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     calls_per_second: int = Field(100, ge=0)
     """Calls a process takes from one user, without access token from one address; twice as many at once; 0: any."""
 
+    order_lifetime_s: int = Field(7 * 24 * 3600, ge=60, le=31 * 24 * 3600)
+    """An order that is not shipped for so long ends; a hold lasts no longer than the most."""
+    order_delivery_delay_s: float = Field(0, ge=0, le=7 * 24 * 3600, allow_inf_nan=False)
+    """The worker ships an order so long after it was placed, and delivers it as long after that; 0: merchants do."""
+
     default_currency: str = Field("USD", pattern="^[A-Z]{3}$")
     """Currency of the account that every new user gets."""
     public_url: str = "http://localhost:8080"

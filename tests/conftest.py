@@ -109,6 +109,8 @@ def stack_environment(state_dir: Path) -> dict[str, str]:
         **{name: str(first + offset) for offset, name in enumerate(names)},
         "SERVER_PROCESSES": "2",
         "METRICS_PORT": "0",
+        # Whoever orders in a test ships and delivers, too.
+        "ORDER_DELIVERY_DELAY_S": "0",
         "BANK_STATE_DIR": str(state_dir),
     }
 

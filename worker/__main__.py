@@ -15,6 +15,7 @@ from server.database import Database, close_all, open_pool
 from server.keys import KeysRefusedError, load
 from server.tokens import MailTokens
 from worker.chain import Chain
+from worker.deliveries import Deliveries
 from worker.holds import HoldSweep
 from worker.job_queue import JobQueue
 from worker.lanes import LANES, work_in
@@ -52,6 +53,10 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
             group.create_task(keep_running("relay", relay.run))
             group.create_task(keep_running("hold_sweep", HoldSweep(database).run))
             group.create_task(keep_running("order_sweep", OrderSweep(database).run))
+            if settings.order_delivery_delay_s:
+                deliveries = Deliveries(database, settings.order_delivery_delay_s)
+                group.create_task(keep_running("deliveries", deliveries.run))
+                log.warning("worker_delivers_orders", delay_s=settings.order_delivery_delay_s)
             group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("retention", Retention(database).run))
             group.create_task(keep_running("queue", queue.run))

@@ -10,6 +10,9 @@ EVENTS_SEQUENCED = Counter("worker_events_sequenced", "Events that were given a 
 SEQUENCER_LAG = Gauge("worker_sequencer_lag_seconds", "Age of the oldest event when it was last given a position.")
 HOLDS_EXPIRED = Counter("worker_holds_expired", "Holds that the sweep let go because their time had run out.")
 ORDERS_EXPIRED = Counter("worker_orders_expired", "Orders that ended because they were not shipped in time.")
+ORDERS_ADVANCED = Counter(
+    "worker_orders_advanced", "Orders that the worker took on by itself: shipped or delivered.", ["step"]
+)
 SCHEDULES_EXECUTED = Counter(
     "worker_schedules_executed", "Scheduled transfers by their end: posted or failed.", ["end"]
 )

@@ -74,6 +74,24 @@ WHERE
 ORDER BY expire_time, id
 LIMIT @most;
 
+-- name: ListOrdersToDeliver :many
+-- Orders under way to which nothing happened for a while, after the one looked at last. They come
+-- in the order of an index that is needed anyway: how soon one is found does not depend on it.
+SELECT id, payment_account_id FROM orders
+WHERE
+    state = 'PLACED'
+    AND update_time <= clock_timestamp() - make_interval(secs => @delay_s)
+    AND (fulfillment_state = 'SHIPPED' OR expire_time > clock_timestamp())
+    AND (payment_account_id, id) > (@after_payment_account_id::uuid, @after_id::uuid)
+ORDER BY payment_account_id, id
+LIMIT @most;
+
+-- name: LockOrderToDeliver :one
+-- One under way to which nothing happened for a while and that nobody else is changing.
+SELECT * FROM orders
+WHERE id = @id AND state = 'PLACED' AND update_time <= clock_timestamp() - make_interval(secs => @delay_s)
+FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: UpdateOrderStates :exec
 -- Change the states of one that is locked, with its event.
 WITH inserted_event AS (

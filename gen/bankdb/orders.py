@@ -25,6 +25,13 @@ class ListOverdueOrdersRow(NamedTuple):
     expire_time: datetime
 
 
+class ListOrdersToDeliverRow(NamedTuple):
+    """A row of ListOrdersToDeliver."""
+
+    id: UUID
+    payment_account_id: UUID
+
+
 class GetOrderRow(NamedTuple):
     """A row of GetOrder."""
 
@@ -207,6 +214,38 @@ LIMIT $3
 async def list_overdue_orders(conn: Connection, *, after_time: datetime, after_id: UUID, most: int) -> list[ListOverdueOrdersRow]:
     """Orders that the sweep has to look at, the longest overdue first, after the one looked at last."""
     return [ListOverdueOrdersRow._make(record) for record in await conn.fetch(LIST_OVERDUE_ORDERS, after_time, after_id, most)]
+
+
+LIST_ORDERS_TO_DELIVER: Final = """-- name: ListOrdersToDeliver :many
+SELECT id, payment_account_id FROM orders
+WHERE
+    state = 'PLACED'
+    AND update_time <= clock_timestamp() - make_interval(secs => $1)
+    AND (fulfillment_state = 'SHIPPED' OR expire_time > clock_timestamp())
+    AND (payment_account_id, id) > ($2::uuid, $3::uuid)
+ORDER BY payment_account_id, id
+LIMIT $4
+"""
+
+
+async def list_orders_to_deliver(conn: Connection, *, delay_s: float, after_payment_account_id: UUID, after_id: UUID, most: int) -> list[ListOrdersToDeliverRow]:
+    """Orders under way to which nothing happened for a while, after the one looked at last. They come
+    in the order of an index that is needed anyway: how soon one is found does not depend on it.
+    """
+    return [ListOrdersToDeliverRow._make(record) for record in await conn.fetch(LIST_ORDERS_TO_DELIVER, delay_s, after_payment_account_id, after_id, most)]
+
+
+LOCK_ORDER_TO_DELIVER: Final = """-- name: LockOrderToDeliver :one
+SELECT id, buyer_user_id, merchant_user_id, payment_account_id, settlement_account_id, total_minor, currency_code, state, payment_state, fulfillment_state, hold_id, transfer_id, expire_time, create_time, update_time FROM orders
+WHERE id = $1 AND state = 'PLACED' AND update_time <= clock_timestamp() - make_interval(secs => $2)
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+
+async def lock_order_to_deliver(conn: Connection, *, id: UUID, delay_s: float) -> Order | None:
+    """One under way to which nothing happened for a while and that nobody else is changing."""
+    record = await conn.fetchrow(LOCK_ORDER_TO_DELIVER, id, delay_s)
+    return None if record is None else Order._make(record)
 
 
 UPDATE_ORDER_STATES: Final = """-- name: UpdateOrderStates :exec

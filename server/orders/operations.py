@@ -22,8 +22,6 @@ from server.orders.steps import Refund, cancel_order, deliver_order, refund_orde
 from server.orders.transactions import OrderTransactions
 from server.page_token import PageTokens
 
-ORDER_LIFETIME = timedelta(days=7)
-
 OrderRow = GetOrderRow | ListAllOrdersRow | ListOrdersOfUserRow
 Row = TypeVar("Row", GetOrderRow, ListAllOrdersRow, ListOrdersOfUserRow)
 Step = Callable[[Connection, UUID, Actor], Awaitable[None]]
@@ -66,7 +64,7 @@ class Orders:
         database: Database,
         transactions: OrderTransactions,
         page_tokens: PageTokens,
-        lifetime: timedelta = ORDER_LIFETIME,
+        lifetime: timedelta,
     ) -> None:
         self._database = database
         self._transactions = transactions

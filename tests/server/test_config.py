@@ -41,6 +41,7 @@ class TestSettings:
         assert (settings.sign_in_failures_per_hour, settings.sign_ups_per_hour, settings.mails_per_hour) == (60, 20, 20)
         assert settings.payees_per_hour == 120
         assert (settings.calls_per_second, settings.sign_ins_per_second) == (100, 5)
+        assert (settings.order_lifetime_s, settings.order_delivery_delay_s) == (7 * 24 * 3600, 0)
 
     def test_unsaid_environment_is_production(self, environment: pytest.MonkeyPatch) -> None:
         environment.delenv("BANK_ENVIRONMENT")
@@ -68,6 +69,11 @@ class TestSettings:
             ("TOKEN_FORMAT", "none"),
             ("ACCESS_TOKEN_TTL_S", "9"),
             ("ACCESS_TOKEN_TTL_S", "3601"),
+            ("ORDER_LIFETIME_S", "59"),
+            ("ORDER_LIFETIME_S", "2678401"),
+            ("ORDER_DELIVERY_DELAY_S", "-1"),
+            ("ORDER_DELIVERY_DELAY_S", "604801"),
+            ("ORDER_DELIVERY_DELAY_S", "nan"),
             ("SESSION_TTL_S", "59"),
             ("PASSWORD_PROCESSES", "0"),
             ("SIGN_IN_FAILURES_PER_HOUR", "-1"),

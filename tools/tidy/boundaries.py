@@ -110,6 +110,7 @@ BOUNDARIES = (
             "server.tokens",
             "server.ledger",
             "server.accounts.opening",
+            "server.orders.delivery",
             "server.orders.expiry",
         ),
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,6 +23,7 @@ from tests.server.conftest import Bank, Person
 from tests.server.identity import new_keys
 
 KEYS = new_keys()
+LIFETIME = timedelta(days=7)
 TABLES = (
     "orders",
     "order_items",
@@ -56,7 +58,7 @@ class Shop:
         """For orders alone."""
         page_tokens = PageTokens(KEYS.page_token_key)
         self.products = Products(bank.database, page_tokens)
-        self.orders = Orders(bank.database, OrderTransactions(database), page_tokens)
+        self.orders = Orders(bank.database, OrderTransactions(database), page_tokens, LIFETIME)
 
     async def begin(self) -> "Shop":
         self.merchant = await self.bank.person(roles=("DEPOSITOR", "MERCHANT"))

@@ -22,10 +22,9 @@ from server.errors import (
     Unauthenticated,
 )
 from server.orders.errors import PriceChanged
-from server.orders.operations import ORDER_LIFETIME
 from server.products.errors import OutOfStock, ProductArchived
 from tests.server.conftest import Bank
-from tests.server.orders.conftest import Shop, caller, with_account
+from tests.server.orders.conftest import LIFETIME, Shop, caller, with_account
 
 
 class TestCreate:
@@ -49,7 +48,7 @@ class TestCreate:
         hold = await shop.bank.pool.fetchrow("SELECT * FROM holds WHERE id = $1", order.hold_id)
         assert hold is not None
         assert (hold["order_id"], hold["amount_minor"], hold["state"]) == (order.id, order.total_minor, "PENDING")
-        assert hold["expire_time"] == order.expire_time == order.create_time + ORDER_LIFETIME
+        assert hold["expire_time"] == order.expire_time == order.create_time + LIFETIME
 
     async def test_event_tells_both_sides(self, shop: Shop) -> None:
         order_id = await shop.order()

@@ -64,7 +64,7 @@ class TestCreate:
         product, replayed = await shop.products.create(shop.new(initial_quantity=7), shop.caller)
         assert (product.merchant_user_id, product.on_hand, product.reserved) == (shop.merchant.user_id, 7, 0)
         assert (product.state, product.version, replayed) == ("ACTIVE", 1, False)
-        facts = {"name": "Red kite", "price_minor": 250, "currency_code": "USD"}
+        facts = {"name": "Red kite", "price_minor": 250, "currency_code": "USD", "initial_quantity": 7}
         assert await events(bank, product.id) == [("product.created", facts)]
         assert await movements(bank, product.id) == [
             (1, "ADJUSTED", 7, 0, 7, 0, shop.merchant.user_id, "initial quantity")
@@ -136,7 +136,13 @@ class TestUpdate:
         product = await shop.products.update(change, shop.caller)
         assert (product.name, product.price_minor, product.settlement_account_id) == ("Blue kite", 300, account_id)
         assert (product.version, product.search_words) == (2, "blue kite")
-        facts = {"version": 2, "price_minor": 300, "fields": ["name", "price_minor", "settlement_account_id"]}
+        facts = {
+            "name": "Blue kite",
+            "price_minor": 300,
+            "currency_code": "USD",
+            "version": 2,
+            "fields": ["name", "price_minor", "settlement_account_id"],
+        }
         assert (await events(bank, product_id))[1:] == [("product.updated", facts)]
 
     async def test_change_of_nothing_leaves_the_version(self, bank: Bank, shop: Shop) -> None:
