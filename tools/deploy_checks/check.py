@@ -58,7 +58,8 @@ def run(root: Path, program: str, *arguments: str, **variables: str) -> list[str
     Raises:
         ProgramMissingError: It is not installed.
     """
-    environment = {**os.environ, "NO_COLOR": "1", **variables}
+    # Some call others: actionlint has the shell of workflows looked at by shellcheck.
+    environment = {**os.environ, "NO_COLOR": "1", "PATH": _search_path(), **variables}
     done = subprocess.run(
         [find_program(program), *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
@@ -74,9 +75,12 @@ def find_program(name: str) -> str:
     Raises:
         ProgramMissingError: It is nowhere.
     """
-    go_programs = Path(os.environ.get("GOPATH", Path.home() / "go")) / "bin"
-    folders = os.pathsep.join([str(VENV_PROGRAMS), os.environ.get("PATH", ""), str(go_programs)])
-    found = shutil.which(name, path=folders)
+    found = shutil.which(name, path=_search_path())
     if found is None:
         raise ProgramMissingError(f"{name} is missing: {_INSTALL.get(name, 'make deploy-tools')}")
     return found
+
+
+def _search_path() -> str:
+    go_programs = Path(os.environ.get("GOPATH", Path.home() / "go")) / "bin"
+    return os.pathsep.join([str(VENV_PROGRAMS), os.environ.get("PATH", ""), str(go_programs)])

@@ -17,7 +17,12 @@ def hardening(root: Path, files: Sequence[Path]) -> list[str]:
 
 
 def _file(file: Path) -> Iterator[str]:
-    for name, service in yaml.safe_load(file.read_text())["services"].items():
+    try:
+        services = yaml.safe_load(file.read_text())["services"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        yield f"it has no services to look at: {error}"
+        return
+    for name, service in services.items():
         yield from (f"{name}: {complaint}" for complaint in _service(service))
 
 
