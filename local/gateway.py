@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
+from typing import Any
+from urllib.parse import urlsplit
 
 from local.errors import StackError
 from local.settings import LOOPBACK, ROOT
@@ -27,6 +29,11 @@ def render(
     server_endpoints: Sequence[tuple[str, int]],
     reflection: bool,
     listen_address: str = LOOPBACK,
+    admin_port: int | None = None,
+    stats_address: str = LOOPBACK,
+    stats_port: int = 0,
+    collector_url: str = "",
+    traced_percent: int = 100,
     xff_trusted_hops: int = 0,
     calls_per_second: int = 500,
     www: Path = WWW,
@@ -43,6 +50,11 @@ def render(
         server_endpoints: Host and port of every server process; a name may stand for several hosts.
         reflection: Whether server reflection is let through.
         listen_address: Address both ports listen on.
+        admin_port: Port on loopback that tells the statistics; None: no such port, and no statistics.
+        stats_address: Address the statistics are passed on at.
+        stats_port: Port for that; 0: any free one.
+        collector_url: Base URL, with a port, of a collector of traces that takes OTLP over HTTP; empty: no traces.
+        traced_percent: How many of a hundred requests are traced.
         xff_trusted_hops: How many trusted proxies stand in front of the gateway.
         calls_per_second: How many requests a second one client address may send; twice as many at once.
         www: Folder of the pages.
@@ -53,10 +65,7 @@ def render(
     Raises:
         StackError: No Swagger UI bundle is installed.
     """
-    endpoints = [
-        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
-        for host, port in server_endpoints
-    ]
+    endpoints = [_endpoint(host, port) for host, port in server_endpoints]
     variables = {
         "GATEWAY_ADDRESS": listen_address,
         "GATEWAY_PORT": gateway_port,
@@ -66,12 +75,47 @@ def render(
         "CALLS_PER_SECOND": calls_per_second,
         "CALLS_AT_ONCE": 2 * calls_per_second,
         "REFLECTION_PERCENT": 100 if reflection else 0,
+        "ADMIN": json.dumps({} if admin_port is None else _admin(admin_port)),
+        "ADMIN_ENDPOINTS": json.dumps([] if admin_port is None else [_endpoint(LOOPBACK, admin_port)]),
+        "STATS_ADDRESS": stats_address,
+        "STATS_PORT": stats_port,
+        **_tracing(collector_url, traced_percent),
         "DESCRIPTOR_SET": _quoted(descriptor_set),
         "OPENAPI": _quoted(openapi),
         "WWW": _quoted(www),
         "SWAGGER_UI": _quoted(swagger_ui or swagger_ui_dir()),
     }
     output.write_text(Template(TEMPLATE.read_text()).substitute(variables))
+
+
+def _tracing(collector_url: str, traced_percent: int) -> dict[str, str]:
+    """The placeholders that say whether and how requests are traced."""
+    if not collector_url:
+        return {"TRACING": "null", "TRACE_ID": "%REQ(X-REQUEST-ID)%", "COLLECTOR_ENDPOINTS": "[]"}
+    collector = urlsplit(collector_url)
+    uri = {"uri": f"{collector_url.rstrip('/')}/v1/traces", "cluster": "collector", "timeout": "5s"}
+    provider = {
+        "name": "envoy.tracers.opentelemetry",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "service_name": "gateway",
+            "http_service": {"http_uri": uri},
+        },
+    }
+    return {
+        "TRACING": json.dumps({"random_sampling": {"value": traced_percent}, "provider": provider}),
+        "TRACE_ID": "%TRACE_ID%",
+        "COLLECTOR_ENDPOINTS": json.dumps([_endpoint(collector.hostname or LOOPBACK, collector.port or 4318)]),
+    }
+
+
+def _admin(port: int) -> dict[str, Any]:
+    """The admin interface, without everything that tells or changes more than statistics."""
+    return {**_endpoint(LOOPBACK, port)["endpoint"], "allow_paths": [{"prefix": "/stats/prometheus"}]}
+
+
+def _endpoint(host: str, port: int) -> dict[str, Any]:
+    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
 
 
 def envoy_binary() -> Path:

@@ -28,6 +28,9 @@ LEDGER_COMMIT_SECONDS = Histogram(
 )
 LEDGER_WAITING = Gauge("ledger_waiting_movements", "Movements that wait to be posted.")
 LEDGER_RETRIES = Counter("ledger_retries", "Batches that were run again.", ["cause"])
+# What an alert counts is there from the start: the step from nothing to 1 is no increase to Prometheus.
+for _cause in ("UniqueViolationError", "SerializationError", "DeadlockDetectedError", "CommitUnknown"):
+    LEDGER_RETRIES.labels(_cause)
 LEDGER_REFUSALS = Counter("ledger_refusals", "Movements that a rule refused.", ["reason"])
 LEDGER_DEFECTS = Counter("ledger_defects", "Movements that failed alone for no known reason.")
 LEDGER_MONEY_MOVED = Counter(
@@ -36,6 +39,8 @@ LEDGER_MONEY_MOVED = Counter(
 LEDGER_VERIFICATIONS = Counter(
     "ledger_verifications", "Checks of the whole ledger by what they found: consistent or different.", ["result"]
 )
+for _result in ("consistent", "different"):
+    LEDGER_VERIFICATIONS.labels(_result)
 POOL_CONNECTIONS = Gauge(
     "db_client_connection_count",
     "Connections to the database by pool: used or idle.",
