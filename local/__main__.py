@@ -1,17 +1,18 @@
-"""The launcher: `python -m local run|reset|seed|verify`."""
+"""The launcher: `python -m local run|reset|seed|verify|observe`."""
 
 import argparse
 import asyncio
 import sys
 
 from local.errors import StackError
-from local.launcher import reset, run, seed_running, verify_running
+from local.launcher import reset, run, say, seed_running, verify_running
+from local.observe import observe
 from local.settings import read_settings
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
-    parser.add_argument("action", choices=["run", "reset", "seed", "verify"])
+    parser.add_argument("action", choices=["run", "reset", "seed", "verify", "observe"])
     action = parser.parse_args().action
     try:
         settings = read_settings()
@@ -21,6 +22,8 @@ def main() -> int:
             reset(settings)
         elif action == "seed":
             asyncio.run(seed_running(settings))
+        elif action == "observe":
+            asyncio.run(observe(settings, say))
         else:
             asyncio.run(verify_running(settings))
     except StackError as error:

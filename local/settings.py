@@ -41,6 +41,9 @@ class Settings:
     migration_database_url: str | None = field(repr=False)
     redis_url: str | None = field(repr=False)
     """A Redis of the user's; None starts an embedded one."""
+    prometheus_port: int
+    """Of `make observe`, as is grafana_port: the stack itself does not use them."""
+    grafana_port: int
     public_url: str
     collector_url: str
     """Collector of traces, which server and worker find by the same variable; empty: nothing is traced."""
@@ -116,6 +119,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         database_url=given.get("DATABASE_URL"),
         migration_database_url=given.get("MIGRATION_DATABASE_URL", given.get("DATABASE_URL")),
         redis_url=given.get("REDIS_URL"),
+        prometheus_port=_number(given, "PROMETHEUS_PORT", 9095),
+        grafana_port=_number(given, "GRAFANA_PORT", 3000),
         public_url=given.get("PUBLIC_URL", f"http://localhost:{gateway_port}"),
         collector_url=given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         inherited={name: value for name, value in environment.items() if name not in _OWN_VARIABLES},

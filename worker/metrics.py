@@ -2,11 +2,13 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-JOBS = Counter("worker_jobs", "Tries of jobs by what came of them: done, retried, dead or obsolete.", ["job", "result"])
+JOBS = Counter(
+    "worker_jobs", "Tries of jobs by what came of them: done, retried, dead or obsolete.", ["job_name", "result"]
+)
 JOB_AGE = Histogram(
     "worker_job_age_seconds",
     "Time from when a job was asked for until it was done.",
-    ["job"],
+    ["job_name"],
     buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 10800.0),
 )
 DEAD_LETTERS = Gauge("worker_dead_letters", "Jobs that were given up and wait for an operator.")
