@@ -205,8 +205,14 @@ async def smtp_sink(tmp_path: Path) -> AsyncIterator[MailSink]:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole stack with its demo users, shared by all tests of the run."""
-    folder = tmp_path_factory.mktemp("stack")
-    environment = stack_environment(folder / "state")
+    async with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_stack(folder: Path, **settings: str) -> AsyncIterator[Stack]:
+    """A stack of the caller's own; its logs and state are in the folder."""
+    environment = stack_environment(folder / "state") | settings
     http_url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
     launcher = Service(
         name="launcher",
