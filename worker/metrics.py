@@ -23,5 +23,7 @@ ORDERS_EXPIRED = Counter("worker_orders_expired", "Orders that ended because the
 SCHEDULES_EXECUTED = Counter(
     "worker_schedules_executed", "Scheduled transfers by their end: posted or failed.", ["end"]
 )
+for _end in ("posted", "failed"):
+    SCHEDULES_EXECUTED.labels(_end)
 LEDGER_HEAD_POSITION = Gauge("worker_ledger_head_position", "The last position in the hash chain.")
 ROWS_REMOVED = Counter("worker_rows_removed", "What the retention removed, by what it was.", ["kind"])

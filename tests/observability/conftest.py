@@ -21,6 +21,8 @@ from tests.e2e.conftest import Bank, open_bank
 from tests.observability.collector import Collector, serve_collector
 from tests.observability.traffic import make_traffic
 
+_PROCESSES = 4
+"""Two servers, a worker and the gateway."""
 PROMETHEUS = shutil.which("prometheus")
 
 
@@ -73,8 +75,13 @@ async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ob
             _hurry(home / "prometheus.yml")
             try:
                 await supervisor.start(prometheus_service(PROMETHEUS, home, port))
+                watched = Observed(bank, collector, f"http://127.0.0.1:{port}")
+                async with asyncio.timeout(30):
+                    # Else the traffic could be over before anybody looks.
+                    while len(await watched.query("up == 1")) < _PROCESSES:
+                        await asyncio.sleep(0.2)
                 await make_traffic(bank)
-                yield Observed(bank, collector, f"http://127.0.0.1:{port}")
+                yield watched
             finally:
                 await supervisor.stop()
 
