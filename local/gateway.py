@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -19,6 +20,54 @@ from local.settings import LOOPBACK, ROOT
 
 TEMPLATE = ROOT / "envoy" / "envoy.yaml"
 WWW = ROOT / "envoy" / "www"
+STATS_PATH = "/stats/prometheus"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """How the gateway is looked at.
+
+    Attributes:
+        admin_port: Port on loopback that tells the statistics; None: no such port, and no statistics.
+        stats_address: Address the statistics are passed on at.
+        stats_port: Port for that; 0: any free one.
+        collector_url: Base URL of a collector of traces that takes OTLP over HTTP; empty: nothing is traced.
+        traced_percent: How many of a hundred requests are sampled.
+    """
+
+    admin_port: int | None = None
+    stats_address: str = LOOPBACK
+    stats_port: int = 0
+    collector_url: str = ""
+    traced_percent: int = 100
+
+    def placeholders(self) -> dict[str, object]:
+        """What the template is told of it."""
+        collector = urlsplit(self.collector_url)
+        collectors = [_endpoint(collector.hostname, collector.port or 4318)] if collector.hostname else []
+        admin = [] if self.admin_port is None else [_endpoint(LOOPBACK, self.admin_port)]
+        return {
+            # Without everything that tells or changes more than statistics.
+            "ADMIN": json.dumps({**admin[0]["endpoint"], "allow_paths": [{"prefix": STATS_PATH}]} if admin else {}),
+            "ADMIN_ENDPOINTS": json.dumps(admin),
+            "STATS_ADDRESS": self.stats_address,
+            "STATS_PORT": self.stats_port,
+            "TRACING": json.dumps(self._tracing() if collectors else None),
+            "TRACE_ID": "%TRACE_ID%" if collectors else "%REQ(X-REQUEST-ID)%",
+            "COLLECTOR_ENDPOINTS": json.dumps(collectors),
+        }
+
+    def _tracing(self) -> dict[str, object]:
+        uri = {"uri": f"{self.collector_url.rstrip('/')}/v1/traces", "cluster": "collector", "timeout": "5s"}
+        provider = {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+                "service_name": "gateway",
+                "http_service": {"http_uri": uri},
+            },
+        }
+        return {"random_sampling": {"value": self.traced_percent}, "provider": provider}
 
 
 def render(
@@ -29,11 +78,7 @@ def render(
     server_endpoints: Sequence[tuple[str, int]],
     reflection: bool,
     listen_address: str = LOOPBACK,
-    admin_port: int | None = None,
-    stats_address: str = LOOPBACK,
-    stats_port: int = 0,
-    collector_url: str = "",
-    traced_percent: int = 100,
+    observed: Observed | None = None,
     xff_trusted_hops: int = 0,
     calls_per_second: int = 500,
     www: Path = WWW,
@@ -50,11 +95,7 @@ def render(
         server_endpoints: Host and port of every server process; a name may stand for several hosts.
         reflection: Whether server reflection is let through.
         listen_address: Address both ports listen on.
-        admin_port: Port on loopback that tells the statistics; None: no such port, and no statistics.
-        stats_address: Address the statistics are passed on at.
-        stats_port: Port for that; 0: any free one.
-        collector_url: Base URL, with a port, of a collector of traces that takes OTLP over HTTP; empty: no traces.
-        traced_percent: How many of a hundred requests are traced.
+        observed: How it is looked at; None: not at all.
         xff_trusted_hops: How many trusted proxies stand in front of the gateway.
         calls_per_second: How many requests a second one client address may send; twice as many at once.
         www: Folder of the pages.
@@ -75,43 +116,13 @@ def render(
         "CALLS_PER_SECOND": calls_per_second,
         "CALLS_AT_ONCE": 2 * calls_per_second,
         "REFLECTION_PERCENT": 100 if reflection else 0,
-        "ADMIN": json.dumps({} if admin_port is None else _admin(admin_port)),
-        "ADMIN_ENDPOINTS": json.dumps([] if admin_port is None else [_endpoint(LOOPBACK, admin_port)]),
-        "STATS_ADDRESS": stats_address,
-        "STATS_PORT": stats_port,
-        **_tracing(collector_url, traced_percent),
+        **(observed or Observed()).placeholders(),
         "DESCRIPTOR_SET": _quoted(descriptor_set),
         "OPENAPI": _quoted(openapi),
         "WWW": _quoted(www),
         "SWAGGER_UI": _quoted(swagger_ui or swagger_ui_dir()),
     }
     output.write_text(Template(TEMPLATE.read_text()).substitute(variables))
-
-
-def _tracing(collector_url: str, traced_percent: int) -> dict[str, str]:
-    """The placeholders that say whether and how requests are traced."""
-    if not collector_url:
-        return {"TRACING": "null", "TRACE_ID": "%REQ(X-REQUEST-ID)%", "COLLECTOR_ENDPOINTS": "[]"}
-    collector = urlsplit(collector_url)
-    uri = {"uri": f"{collector_url.rstrip('/')}/v1/traces", "cluster": "collector", "timeout": "5s"}
-    provider = {
-        "name": "envoy.tracers.opentelemetry",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-            "service_name": "gateway",
-            "http_service": {"http_uri": uri},
-        },
-    }
-    return {
-        "TRACING": json.dumps({"random_sampling": {"value": traced_percent}, "provider": provider}),
-        "TRACE_ID": "%TRACE_ID%",
-        "COLLECTOR_ENDPOINTS": json.dumps([_endpoint(collector.hostname or LOOPBACK, collector.port or 4318)]),
-    }
-
-
-def _admin(port: int) -> dict[str, Any]:
-    """The admin interface, without everything that tells or changes more than statistics."""
-    return {**_endpoint(LOOPBACK, port)["endpoint"], "allow_paths": [{"prefix": "/stats/prometheus"}]}
 
 
 def _endpoint(host: str, port: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from local.errors import StackError
-from local.gateway import gateway_command, render
+from local.gateway import Observed, gateway_command, render
 from local.migrate import MIGRATIONS_DIR, migrate
 from local.postgres import (
     APPLICATION_ROLE,
@@ -147,9 +147,11 @@ def _gateway(settings: Settings, environment: Mapping[str, str]) -> Service:
         server_endpoints=[(LOOPBACK, port) for port in settings.server_ports],
         reflection=True,
         calls_per_second=settings.gateway_calls_per_second,
-        admin_port=settings.gateway_admin_port,
-        stats_port=settings.gateway_metrics_port,
-        collector_url=settings.collector_url,
+        observed=Observed(
+            admin_port=settings.gateway_admin_port,
+            stats_port=settings.gateway_metrics_port,
+            collector_url=settings.collector_url,
+        ),
     )
     ready = partial(answers_http, settings.gateway_port, "/readyz")
     return Service("gateway", gateway_command(config), ready, environment)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.gateway import gateway_command, render
+from local.gateway import Observed, gateway_command, render
 from local.ports import free_ports
 from local.probes import answers_http
 from local.process import Service, start_service
@@ -22,8 +22,14 @@ class TestStats:
     async def test_statistics_are_all_that_is_told_and_nothing_can_be_changed(self, tmp_path: Path) -> None:
         gateway, stats, admin = (free_ports(2), free_ports(1), free_ports(1))
         config = tmp_path / "envoy.yaml"
-        ports = {"gateway_port": gateway, "grpc_port": gateway + 1, "stats_port": stats, "admin_port": admin}
-        render(config, **ports, server_endpoints=[("127.0.0.1", 1)], reflection=False)
+        render(
+            config,
+            gateway_port=gateway,
+            grpc_port=gateway + 1,
+            server_endpoints=[("127.0.0.1", 1)],
+            reflection=False,
+            observed=Observed(admin_port=admin, stats_port=stats),
+        )
         ready = partial(answers_http, gateway, "/healthz")
         child = await start_service(Service("gateway", gateway_command(config), ready, os.environ), tmp_path)
         try:
@@ -55,7 +61,13 @@ class TestStats:
     @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4318"])
     async def test_requests_are_traced_only_with_a_collector(self, tmp_path: Path, url: str) -> None:
         config = tmp_path / "envoy.yaml"
-        ports = {"gateway_port": 1, "grpc_port": 2}
-        render(config, **ports, collector_url=url, server_endpoints=[("127.0.0.1", 3)], reflection=False)
+        render(
+            config,
+            gateway_port=1,
+            grpc_port=2,
+            server_endpoints=[("127.0.0.1", 3)],
+            reflection=False,
+            observed=Observed(collector_url=url),
+        )
         assert ("tracing: null" in config.read_text()) == (url == "")
         assert ('"port_value": 4318' in config.read_text()) == (url != "")
