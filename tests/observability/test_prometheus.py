@@ -55,6 +55,29 @@ class TestDashboards:
             assert len({panel["title"] for panel in panels}) == len(panels)
 
 
+class TestCounts:
+    @pytest.mark.parametrize(
+        ("expression", "expected"),
+        [
+            ('sum(ledger_money_moved_minor_total{job="server", kind="TRANSFER", currency="USD"})', 100),
+            ('sum(ledger_money_moved_minor_total{job="worker", kind="TRANSFER", currency="USD"})', 7),
+            ('sum(ledger_money_moved_minor_total{kind="CAPTURE", currency="USD"})', 14),
+            ('sum(rpc_server_refusals_total{reason="INSUFFICIENT_FUNDS"})', 1),
+            ('sum(rpc_server_refusals_total{reason="CONTENTION"})', 1),
+            ('sum(ledger_verifications_total{result="consistent"})', 1),
+            ("max(worker_dead_letters)", 0),
+            ("sum(build_info)", 3),
+        ],
+    )
+    async def test_metric_says_what_the_traffic_was(self, observed: Observed, expression: str, expected: int) -> None:
+        give_up, value = monotonic() + _PATIENCE_S, None
+        while value != expected and monotonic() < give_up:
+            found = await observed.query(expression)
+            value = float(found[0]["value"][1]) if found else None
+            await asyncio.sleep(0.3)
+        assert value == expected
+
+
 class TestRules:
     async def test_none_fails(self, observed: Observed) -> None:
         wanted = len(rules("record")) + len(rules("alert"))
