@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen schema-docs \
+.PHONY: help setup runtime run reset seed mail-preview observe postgres redis mail createdb server worker gateway gen schema-docs \
 	fmt lint types check deploy-tools check-deploy pin-images release-notes test test-long bench bench-growth restore-drill release-archive \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
@@ -39,6 +39,9 @@ verify: runtime ## Check every balance of the running service against its entrie
 
 restore-drill: runtime ## Back the running local stack up, restore it aside, and verify what came back
 	@$(VENV_PYTHON) -m local.restore_drill
+
+observe: runtime ## Watch the running service with Prometheus, and Grafana where it is installed; Ctrl-C ends it
+	@exec $(VENV_PYTHON) -m local observe
 
 postgres: runtime ## Start PostgreSQL alone; Ctrl-C stops it, data stays in .local/
 	@exec $(VENV_PYTHON) -m local postgres

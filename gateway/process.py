@@ -5,7 +5,7 @@ import signal
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
-from gateway.config import LOOPBACK, gateway_command, render
+from gateway.config import LOOPBACK, Observed, gateway_command, render
 from gateway.settings import Settings
 
 _POLL_S = 0.2
@@ -58,7 +58,13 @@ def command(settings: Settings) -> list[str]:
         xff_trusted_hops=settings.xff_trusted_hops,
         calls_per_second=settings.calls_per_second,
         certificate=settings.certificate,
-        admin_port=settings.admin_port,
+        observed=Observed(
+            admin_port=settings.admin_port,
+            stats_address=settings.listen_address,
+            stats_port=settings.metrics_port,
+            collector_url=settings.collector_url,
+            traced_percent=settings.traced_percent,
+        ),
     )
     return gateway_command(config, threads=settings.threads)
 

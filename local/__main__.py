@@ -1,4 +1,4 @@
-"""The launcher: `python -m local run|reset|seed|verify`, or one part of the stack: `python -m local postgres`."""
+"""The launcher: `python -m local run|reset|seed|verify|observe`, or one part of it: `python -m local postgres`."""
 
 import argparse
 import asyncio
@@ -6,7 +6,8 @@ import sys
 
 from gateway.config import GatewayError
 from local.errors import StackError
-from local.launcher import reset, run, seed_running, verify_running
+from local.launcher import reset, run, say, seed_running, verify_running
+from local.observe import observe
 from local.parts import PARTS, become, create_database
 from local.population import Population
 from local.settings import Settings, read_settings
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "start everything; Ctrl-C stops it"),
         ("reset", "delete all data"),
         ("verify", "check every balance of the running service"),
+        ("observe", "watch the running service with Prometheus"),
         ("createdb", "create database and roles in the PostgreSQL that runs alone"),
         *((part, f"start the {part} alone") for part in PARTS),
     ):
@@ -64,6 +66,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
         asyncio.run(seed_running(settings, Population(options.users, options.products, options.orders)))
     elif options.action == "verify":
         asyncio.run(verify_running(settings))
+    elif options.action == "observe":
+        asyncio.run(observe(settings, say))
     elif options.action == "createdb":
         asyncio.run(create_database(settings))
     else:

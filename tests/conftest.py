@@ -6,7 +6,7 @@ TEST_DATABASE_URL names a superuser of another PostgreSQL (15 or newer) to test 
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from local.redis_server import redis_url as local_redis_url
 from local.secrets import Secrets, load_secrets, new_secrets
 from local.supervisor import Supervisor
 from migrate.runner import MIGRATIONS_DIR, migrate
+from tests.observability.collector import Collector, serve_collector
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
@@ -241,6 +242,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """The whole stack, shared by all tests of the run."""
     async with running_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Takes traces."""
+    with serve_collector() as serving:
+        yield serving
 
 
 async def _administer(postgres: PostgresServer, statement: str) -> None:
