@@ -18,6 +18,8 @@ async def shopping(visit: Visiting, customer: Customer, product: dict[str, Any])
     someone = await visit()
     await someone.sign_in(customer[0].username, "#/shop")
     await someone.page.get_by_role("searchbox").fill(product["name"])
+    # What was typed is read a moment later; from then on the shop reads nothing by itself.
+    await expect(someone.page.get_by_text("1 product", exact=True)).to_be_attached()
     await someone.page.get_by_role("button", name=f"Add {product['name']} to the basket").click()
     return someone
 

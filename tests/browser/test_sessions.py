@@ -50,6 +50,17 @@ class TestTokens:
         await expect(figure).to_contain_text("$101.00")
         await someone.open("Orders")
 
+    async def test_token_is_exchanged_before_its_end_also_when_nothing_is_called(
+        self, visit: Visiting, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.page.clock.install()
+        await someone.sign_in(customer[0].username)
+        await someone.live()
+        await someone.page.evaluate(HIDE, True)
+        async with someone.page.expect_request("**/v1/sessions:refresh"):
+            await someone.page.clock.fast_forward(ACCESS_TOKEN_TTL_S * 800)
+
     async def test_token_that_the_service_takes_no_more_is_exchanged_and_the_call_made_again(
         self, visit: Visiting, stage: Stage, customer: Customer
     ) -> None:

@@ -44,7 +44,8 @@ export function shopView(app) {
     products = answer.products;
     pageToken = answer.next_page_token;
     app.basket.refresh(products);
-    found.textContent = `${products.length}${pageToken ? " or more" : ""} products`;
+    found.textContent =
+      products.length === 1 ? "1 product" : `${products.length}${pageToken ? " or more" : ""} products`;
     render();
     await panel.load();
   });
