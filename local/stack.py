@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from local.secrets import Secrets, load_or_make_secrets, load_secrets
 from local.seed import seed
 from local.settings import LOOPBACK, Settings
 from local.supervisor import Supervisor
+from server.keys import complete as complete_keys
 from server.keys import write_new as write_new_keys
 
 # All callers of a local stack have one address, and demos and measurements call without pause.
@@ -64,6 +66,8 @@ def _prepare_state(settings: Settings) -> Secrets:
         unfinished.unlink(missing_ok=True)
         write_new_keys(unfinished)
         unfinished.replace(keys)
+    with suppress(ValueError):  # the server refuses it and says why
+        complete_keys(keys)
     settings.worker_ready_file.unlink(missing_ok=True)
     return secrets
 
