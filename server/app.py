@@ -251,8 +251,7 @@ def _build(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
     _add_shop(server, database, order_database, page_tokens, reference)
-    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
-    _add_webhooks(server, settings, keys, database, page_tokens)
+    _add_feed(server, settings, keys, database, page_tokens, watches)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
     )
@@ -272,9 +271,15 @@ def _add_shop(
     order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
 
 
-def _add_webhooks(
-    server: grpc.aio.Server, settings: Settings, keys: Keys, database: Database, page_tokens: PageTokens
+def _add_feed(
+    server: grpc.aio.Server,
+    settings: Settings,
+    keys: Keys,
+    database: Database,
+    page_tokens: PageTokens,
+    watches: Watches,
 ) -> None:
+    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
     private = not settings.is_production
     webhooks = Webhooks(database, page_tokens, WebhookSecrets(keys.webhook_key), Targets(Resolver(), private=private))
     servicer = WebhookServicer(webhooks, Terms(frozenset(PAYLOADS), private))

@@ -1,4 +1,4 @@
-"""`python -m worker`: jobs, relay, sequencer, hash chain, due work and retention, until SIGTERM or SIGINT."""
+"""`python -m worker`: jobs, relay, sequencer, webhooks, hash chain, due work and retention, until SIGTERM or SIGINT."""
 
 import asyncio
 import signal
@@ -12,8 +12,10 @@ from prometheus_client import start_http_server
 from server import logs
 from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import Database, close_all, open_pool
-from server.keys import KeysRefusedError, load
+from server.events.operations import EVENT_SETTINGS
+from server.keys import Keys, KeysRefusedError, load
 from server.tokens import MailTokens
+from server.webhooks.secrets import WebhookSecrets
 from worker.chain import Chain
 from worker.holds import HoldSweep
 from worker.job_queue import JobQueue
@@ -24,28 +26,42 @@ from worker.outbox import Relay
 from worker.retention import Retention
 from worker.schedules import Schedules
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
-from worker.settings import DATABASE_CONNECTIONS, MAIL, METRICS_PORT_OFFSET, PROMPT, open_redis
+from worker.settings import (
+    DATABASE_CONNECTIONS,
+    MAIL,
+    METRICS_PORT_OFFSET,
+    PROMPT,
+    WEBHOOK_CONNECTIONS,
+    open_redis,
+)
 from worker.supervision import keep_running
+from worker.webhooks.dispatcher import open_dispatcher
 
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
+async def run(settings: Settings, keys: Keys, mail_server: MailServer) -> None:
     """Work until cancelled; then let running jobs end, within the grace of the settings."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
         database = Database(await open_pool(url, size=DATABASE_CONNECTIONS, settings={"application_name": "worker"}))
         sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS))
         sealing = Database(await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}))
-        stack.push_async_callback(close_all, database, sequencing, sealing)
+        webhooks = {**EVENT_SETTINGS, "application_name": "webhooks"}
+        feed = Database(await open_pool(url, size=WEBHOOK_CONNECTIONS, settings=webhooks))
+        stack.push_async_callback(close_all, database, sequencing, sealing, feed)
         redis = open_redis(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
 
         relay = Relay(database, redis, LANES)
         ready_file, grace_s = settings.worker_ready_file, settings.shutdown_grace_s
+        mail_tokens = MailTokens(keys.mail_token_key)
         work, mail_work = (work_in(lane, database, mail_server, mail_tokens, settings) for lane in (PROMPT, MAIL))
         queue = JobQueue(database, redis, PROMPT, work, ready_file, grace_s)
         mail_queue = JobQueue(database, redis, MAIL, mail_work, None, grace_s)
+        dispatcher = open_dispatcher(
+            feed, WebhookSecrets(keys.webhook_key), private=not settings.is_production, grace_s=grace_s
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
             group.create_task(keep_running("chain", Chain(sealing).run))
@@ -54,18 +70,19 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
             group.create_task(keep_running("order_sweep", OrderSweep(database).run))
             group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("retention", Retention(database).run))
+            group.create_task(keep_running("webhooks", dispatcher.run))
             group.create_task(keep_running("queue", queue.run))
             group.create_task(keep_running("mail_queue", mail_queue.run))
 
 
-async def _serve(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
+async def _serve(settings: Settings, keys: Keys, mail_server: MailServer) -> None:
     working = asyncio.current_task()
     assert working is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, working.cancel)
     log.info("worker_started")
     try:
-        await run(settings, mail_tokens, mail_server)
+        await run(settings, keys, mail_server)
     except asyncio.CancelledError:
         log.info("worker_stopped")
     finally:
@@ -89,7 +106,7 @@ def main() -> int:
     if settings.metrics_port:
         start_http_server(settings.metrics_port + METRICS_PORT_OFFSET, addr=settings.server_host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, MailTokens(keys.mail_token_key), mail_server))
+        runner.run(_serve(settings, keys, mail_server))
     return 0
 
 

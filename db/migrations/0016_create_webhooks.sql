@@ -80,7 +80,7 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_position_positive CHECK (position > 0),
     CONSTRAINT webhook_deliveries_state_known CHECK (state IN ('PENDING', 'DELIVERED', 'FAILED')),
     CONSTRAINT webhook_deliveries_failure_known CHECK (
-        failure IN ('STATUS', 'HOST', 'CONNECTION', 'TLS', 'TIMEOUT', 'RESPONSE', 'NOT_VISIBLE')
+        failure IN ('STATUS', 'HOST', 'CONNECTION', 'TLS', 'TIMEOUT', 'RESPONSE', 'NOT_VISIBLE', 'SECRET')
     ),
     CONSTRAINT webhook_deliveries_delivered_without_failure CHECK (state <> 'DELIVERED' OR failure IS NULL),
     CONSTRAINT webhook_deliveries_failed_with_failure CHECK (state <> 'FAILED' OR failure IS NOT NULL),

@@ -11,16 +11,31 @@ ON CONFLICT DO NOTHING;
 
 -- name: ListPendingWebhookDeliveries :many
 -- The earliest of a webhook, in the order of events.
-SELECT id, subject_id, next_attempt_time::timestamptz AS next_attempt_time
+SELECT
+    id,
+    subject_id,
+    next_attempt_time::timestamptz AS next_attempt_time,
+    (next_attempt_time <= clock_timestamp())::boolean AS is_due
 FROM webhook_deliveries
 WHERE webhook_id = @webhook_id AND state = 'PENDING'
 ORDER BY position
 LIMIT @most;
 
+-- name: GetNextWebhookAttemptTime :one
+-- When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
+-- others wait for it. Null if none is pending.
+SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
+FROM (
+    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
+    WHERE webhook_id = @webhook_id AND state = 'PENDING'
+    ORDER BY subject_id, position
+) AS heads;
+
 -- name: GetWebhookDeliveryToSend :one
 -- Everything a try needs, as it is now; no row if it is not to be tried.
 SELECT
     webhook_deliveries.id,
+    webhook_deliveries.webhook_id,
     webhook_deliveries.position,
     webhook_deliveries.attempt_count,
     webhook_deliveries.first_attempt_time,

@@ -70,6 +70,12 @@ WHERE
         OFFSET @kept
     );
 
+-- name: GetWebhookFeed :one
+-- Up to which position webhooks were told, and where the feed ends.
+SELECT webhook_feed.position, (SELECT coalesce(max(events.position), 0) FROM events)::bigint AS last_position
+FROM webhook_feed
+WHERE webhook_feed.only_row;
+
 -- name: LockWebhookFeed :one
 -- Become the one who tells webhooks of new events; no row while somebody else is.
 SELECT position FROM webhook_feed WHERE only_row FOR NO KEY UPDATE SKIP LOCKED;
@@ -144,6 +150,14 @@ WHERE
     )
 RETURNING id, lease_expire_time::timestamptz AS lease_expire_time;
 
+-- name: MarkWebhooksGivenBack :exec
+-- End leases early: their worker stops.
+UPDATE webhooks
+SET
+    lease_expire_time = NULL,
+    due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
+WHERE id = ANY(@ids::uuid []) AND lease_expire_time IS NOT NULL;
+
 -- name: GetLeasedWebhook :one
 -- What a round needs to know; no row if nothing may be sent to it any more.
 SELECT
@@ -182,7 +196,7 @@ SET
         WHEN @has_failed::boolean THEN clock_timestamp() + make_interval(secs => @pause_s::float8)
         ELSE retry_time
     END,
-    is_slow = @is_slow
+    is_slow = coalesce(sqlc.narg('is_slow')::boolean, is_slow)
 WHERE id = @id AND lease_expire_time = @lease_expire_time::timestamptz
 RETURNING id;
 

@@ -15,12 +15,14 @@ class ListPendingWebhookDeliveriesRow(NamedTuple):
     id: UUID
     subject_id: UUID
     next_attempt_time: datetime
+    is_due: bool
 
 
 class GetWebhookDeliveryToSendRow(NamedTuple):
     """A row of GetWebhookDeliveryToSend."""
 
     id: UUID
+    webhook_id: UUID
     position: int
     attempt_count: int
     first_attempt_time: datetime | None
@@ -57,7 +59,11 @@ async def insert_webhook_deliveries(conn: Connection, *, ids: Sequence[UUID | No
 
 
 LIST_PENDING_WEBHOOK_DELIVERIES: Final = """-- name: ListPendingWebhookDeliveries :many
-SELECT id, subject_id, next_attempt_time::timestamptz AS next_attempt_time
+SELECT
+    id,
+    subject_id,
+    next_attempt_time::timestamptz AS next_attempt_time,
+    (next_attempt_time <= clock_timestamp())::boolean AS is_due
 FROM webhook_deliveries
 WHERE webhook_id = $1 AND state = 'PENDING'
 ORDER BY position
@@ -70,9 +76,28 @@ async def list_pending_webhook_deliveries(conn: Connection, *, webhook_id: UUID,
     return [ListPendingWebhookDeliveriesRow._make(record) for record in await conn.fetch(LIST_PENDING_WEBHOOK_DELIVERIES, webhook_id, most)]
 
 
+GET_NEXT_WEBHOOK_ATTEMPT_TIME: Final = """-- name: GetNextWebhookAttemptTime :one
+SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
+FROM (
+    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
+    WHERE webhook_id = $1 AND state = 'PENDING'
+    ORDER BY subject_id, position
+) AS heads
+"""
+
+
+async def get_next_webhook_attempt_time(conn: Connection, *, webhook_id: UUID) -> datetime | None:
+    """When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
+    others wait for it. Null if none is pending.
+    """
+    found: datetime | None = await conn.fetchval(GET_NEXT_WEBHOOK_ATTEMPT_TIME, webhook_id)
+    return found
+
+
 GET_WEBHOOK_DELIVERY_TO_SEND: Final = """-- name: GetWebhookDeliveryToSend :one
 SELECT
     webhook_deliveries.id,
+    webhook_deliveries.webhook_id,
     webhook_deliveries.position,
     webhook_deliveries.attempt_count,
     webhook_deliveries.first_attempt_time,

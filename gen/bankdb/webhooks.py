@@ -9,6 +9,13 @@ from . import Connection
 from .models import Webhook
 
 
+class GetWebhookFeedRow(NamedTuple):
+    """A row of GetWebhookFeed."""
+
+    position: int
+    last_position: int
+
+
 class MarkWebhooksLeasedRow(NamedTuple):
     """A row of MarkWebhooksLeased."""
 
@@ -176,6 +183,19 @@ async def delete_webhook_secrets(conn: Connection, *, webhook_id: UUID, kept: in
     await conn.execute(DELETE_WEBHOOK_SECRETS, webhook_id, kept)
 
 
+GET_WEBHOOK_FEED: Final = """-- name: GetWebhookFeed :one
+SELECT webhook_feed.position, (SELECT coalesce(max(events.position), 0) FROM events)::bigint AS last_position
+FROM webhook_feed
+WHERE webhook_feed.only_row
+"""
+
+
+async def get_webhook_feed(conn: Connection) -> GetWebhookFeedRow | None:
+    """Up to which position webhooks were told, and where the feed ends."""
+    record = await conn.fetchrow(GET_WEBHOOK_FEED)
+    return None if record is None else GetWebhookFeedRow._make(record)
+
+
 LOCK_WEBHOOK_FEED: Final = """-- name: LockWebhookFeed :one
 SELECT position FROM webhook_feed WHERE only_row FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -282,6 +302,20 @@ async def mark_webhooks_leased(conn: Connection, *, lease_s: float, is_troubled:
     return [MarkWebhooksLeasedRow._make(record) for record in await conn.fetch(MARK_WEBHOOKS_LEASED, lease_s, is_troubled, count_max)]
 
 
+MARK_WEBHOOKS_GIVEN_BACK: Final = """-- name: MarkWebhooksGivenBack :exec
+UPDATE webhooks
+SET
+    lease_expire_time = NULL,
+    due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
+WHERE id = ANY($1::uuid []) AND lease_expire_time IS NOT NULL
+"""
+
+
+async def mark_webhooks_given_back(conn: Connection, *, ids: Sequence[UUID | None]) -> None:
+    """End leases early: their worker stops."""
+    await conn.execute(MARK_WEBHOOKS_GIVEN_BACK, ids)
+
+
 GET_LEASED_WEBHOOK: Final = """-- name: GetLeasedWebhook :one
 SELECT
     webhooks.id,
@@ -331,13 +365,13 @@ SET
         WHEN $2::boolean THEN clock_timestamp() + make_interval(secs => $3::float8)
         ELSE retry_time
     END,
-    is_slow = $4
+    is_slow = coalesce($4::boolean, is_slow)
 WHERE id = $5 AND lease_expire_time = $6::timestamptz
 RETURNING id
 """
 
 
-async def update_webhook_round(conn: Connection, *, has_succeeded: bool, has_failed: bool, pause_s: float, is_slow: bool, id: UUID, lease_expire_time: datetime) -> UUID | None:
+async def update_webhook_round(conn: Connection, *, has_succeeded: bool, has_failed: bool, pause_s: float, is_slow: bool | None, id: UUID, lease_expire_time: datetime) -> UUID | None:
     """End a round by the lease it was begun with, no row if that ran out. Without success nothing is
     tried for a while.
     """

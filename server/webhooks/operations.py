@@ -127,7 +127,14 @@ class Webhooks:
         assert webhook is not None  # RETURNING
         secret, ciphertext = self._secrets.make(webhook_id)
         await queries.insert_webhook_secret(connection, id=uuid7(), webhook_id=webhook_id, ciphertext=ciphertext)
-        await _record(connection, AuditEventType.WEBHOOK_CREATED, webhook_id, caller, notify=True)
+        await record(
+            connection,
+            AuditEventType.WEBHOOK_CREATED,
+            user_id=caller.user_id,
+            actor=caller,
+            notify=True,
+            webhook_id=str(webhook_id),
+        )
         return webhook, secret
 
     async def get(self, webhook_id: UUID, caller: Caller) -> Webhook:
@@ -179,7 +186,14 @@ class Webhooks:
             )
             assert updated is not None  # it is locked
             moved = updated.url != webhook.url
-            await _record(connection, AuditEventType.WEBHOOK_UPDATED, webhook.id, caller, notify=moved)
+            await record(
+                connection,
+                AuditEventType.WEBHOOK_UPDATED,
+                user_id=caller.user_id,
+                actor=caller,
+                webhook_id=str(webhook.id),
+                notify=moved,
+            )
             return updated
 
         return await self._database.transaction(work)
@@ -195,7 +209,13 @@ class Webhooks:
             await _locked(connection, webhook_id, caller)
             await queries.mark_webhook_deleted(connection, id=webhook_id)
             await queries.delete_webhook_secrets(connection, webhook_id=webhook_id, kept=0)
-            await _record(connection, AuditEventType.WEBHOOK_DELETED, webhook_id, caller)
+            await record(
+                connection,
+                AuditEventType.WEBHOOK_DELETED,
+                user_id=caller.user_id,
+                actor=caller,
+                webhook_id=str(webhook_id),
+            )
 
         await self._database.transaction(work)
 
@@ -223,7 +243,13 @@ class Webhooks:
             secret, ciphertext = self._secrets.make(webhook_id)
             await queries.insert_webhook_secret(connection, id=uuid7(), webhook_id=webhook_id, ciphertext=ciphertext)
             await queries.delete_webhook_secrets(connection, webhook_id=webhook_id, kept=LIVE_SECRETS_MAX)
-            await _record(connection, AuditEventType.WEBHOOK_SECRET_ROTATED, webhook_id, caller)
+            await record(
+                connection,
+                AuditEventType.WEBHOOK_SECRET_ROTATED,
+                user_id=caller.user_id,
+                actor=caller,
+                webhook_id=str(webhook_id),
+            )
             return secret, expire_time
 
         return await self._database.transaction(work)
@@ -287,12 +313,6 @@ async def _locked(connection: Connection, webhook_id: UUID, caller: Caller) -> W
     if webhook is None:
         raise NotFound("webhook", webhook_id)
     return webhook
-
-
-async def _record(
-    connection: Connection, type_: AuditEventType, webhook_id: UUID, caller: Caller, *, notify: bool = False
-) -> None:
-    await record(connection, type_, user_id=caller.user_id, actor=caller, notify=notify, webhook_id=str(webhook_id))
 
 
 def _unreachable(field: str) -> InvalidRequest:

@@ -8,10 +8,12 @@ import base64
 import hmac
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 SECRET_BYTES = 32
@@ -35,13 +37,14 @@ class WebhookSecrets:
         shown = f"{SECRET_PREFIX}{base64.b64encode(secret).decode()}"
         return shown, nonce + self._cipher.encrypt(nonce, secret, webhook_id.bytes)
 
-    def open(self, ciphertext: bytes, webhook_id: UUID) -> bytes:
-        """The bytes of a stored secret.
-
-        Raises:
-            cryptography.exceptions.InvalidTag: It was stored under another key, or for another webhook.
-        """
-        return self._cipher.decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], webhook_id.bytes)
+    def open(self, ciphertexts: Iterable[bytes], webhook_id: UUID) -> list[bytes]:
+        """The bytes of stored secrets, without those that were stored under another key or for another webhook."""
+        opened = []
+        for ciphertext in ciphertexts:
+            with suppress(InvalidTag):
+                nonce, sealed = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+                opened.append(self._cipher.decrypt(nonce, sealed, webhook_id.bytes))
+        return opened
 
 
 def signed_headers(delivery_id: UUID, time: datetime, body: bytes, live_secrets: Iterable[bytes]) -> dict[str, str]:

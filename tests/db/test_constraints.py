@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 
 from tests.conftest import CloneDatabase, PostgresServer
+from tests.db import webhook_rows
 from tests.db.migrations import superuser_url
 
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 SOURCE, DESTINATION, TRANSFER, ABSENT = UUID(int=11), UUID(int=12), UUID(int=13), UUID(int=99)
 HOLD, CAPTURED, SCHEDULE, AUDIT_EVENT = UUID(int=15), UUID(int=16), UUID(int=17), UUID(int=18)
-WEBHOOK, SECRET, DELIVERY = UUID(int=31), UUID(int=32), UUID(int=33)
 PRODUCT, ORDER, HOLDS_MORE = UUID(int=21), UUID(int=22), UUID(int=23)
 LIMIT = 4 * 10**18
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -176,12 +176,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "events": {"position": 1, "type": "transfer.posted", "subject_id": TRANSFER},
     "outbox": {"id": OUTBOX, "job": "send_verification_email", "payload": "{}"},
-    "sign_in_throttles": {
-        "name_digest": b"alice",
-        "failure_count": 0,
-        "last_failure_time": NOW,
-        "retry_time": NOW,
-    },
+    "sign_in_throttles": {"name_digest": b"alice", "failure_count": 0, "last_failure_time": NOW, "retry_time": NOW},
     "rate_limits": {"action": "SIGN_IN", "subject": "192.0.2.1", "full_time": NOW},
     "audit_events": {
         "id": AUDIT_EVENT,
@@ -191,28 +186,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "trace_id": "",
         "details": "{}",
     },
-    "webhooks": {
-        "id": WEBHOOK,
-        "user_id": ALICE,
-        "url": "https://shop.example/",
-        "types": ["transfer.posted"],
-        "description": "",
-        "everybodys": False,
-        "position": 0,
-    },
-    "webhook_secrets": {"id": SECRET, "webhook_id": WEBHOOK, "ciphertext": b"1"},
-    "webhook_deliveries": {
-        "id": DELIVERY,
-        "webhook_id": WEBHOOK,
-        "position": 1,
-        "event_type": "transfer.posted",
-        "subject_id": TRANSFER,
-        "state": "PENDING",
-    },
+    **webhook_rows.GOOD,
 }
-ENDED = {"next_attempt_time": None, "end_time": NOW}
-# There from the beginning, and the only one.
-THE_FEED = {"only_row": True, "position": 0}
 # An order that its own keys would let in beside the good one.
 NEXT_ORDER = {"id": ABSENT, "hold_id": HOLDS_MORE}
 PAID = {"payment_state": "PAID", "fulfillment_state": "SHIPPED", "transfer_id": TRANSFER}
@@ -411,33 +386,7 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("sign_in_throttles", {"name_digest": b"bob", "failure_count": -1}, "sign_in_throttles_failure_count_not_negative"),
     ("rate_limits", {}, "rate_limits_pkey"),
     ("audit_events", {}, "audit_events_pkey"),
-    ("webhooks", {}, "webhooks_pkey"),
-    ("webhooks", {"id": ABSENT, "user_id": ABSENT}, "webhooks_user_id_fkey"),
-    ("webhooks", {"id": ABSENT, "url": ""}, "webhooks_url_not_empty"),
-    ("webhooks", {"id": ABSENT, "disable_reason": "BORED", "due_time": None}, "webhooks_disable_reason_known"),
-    ("webhooks", {"id": ABSENT, "position": -1}, "webhooks_position_not_negative"),
-    ("webhooks", {"id": ABSENT, "failure_count": 1}, "webhooks_failure_count_fits"),
-    ("webhooks", {"id": ABSENT, "failing_since_time": NOW}, "webhooks_failure_count_fits"),
-    ("webhooks", {"id": ABSENT, "disable_reason": "OWNER"}, "webhooks_due_while_live"),
-    ("webhooks", {"id": ABSENT, "delete_time": NOW}, "webhooks_due_while_live"),
-    ("webhook_secrets", {}, "webhook_secrets_pkey"),
-    ("webhook_secrets", {"id": ABSENT, "webhook_id": ABSENT}, "webhook_secrets_webhook_id_fkey"),
-    ("webhook_deliveries", {"position": 2}, "webhook_deliveries_pkey"),
-    ("webhook_deliveries", {"id": ABSENT}, "webhook_deliveries_webhook_position_key"),
-    ("webhook_deliveries", {"id": ABSENT, "webhook_id": ABSENT}, "webhook_deliveries_webhook_id_fkey"),
-    ("webhook_deliveries", {"id": ABSENT, "position": 0}, "webhook_deliveries_position_positive"),
-    ("webhook_deliveries", {"id": ABSENT, "state": "LOST", **ENDED}, "webhook_deliveries_state_known"),
-    ("webhook_deliveries", {"id": ABSENT, "failure": "BAD LUCK"}, "webhook_deliveries_failure_known"),
-    (
-        "webhook_deliveries",
-        {"id": ABSENT, "state": "DELIVERED", "failure": "STATUS", **ENDED},
-        "webhook_deliveries_delivered_without_failure",
-    ),
-    ("webhook_deliveries", {"id": ABSENT, "state": "FAILED", **ENDED}, "webhook_deliveries_failed_with_failure"),
-    ("webhook_deliveries", {"id": ABSENT, "next_attempt_time": None}, "webhook_deliveries_pending_is_due"),
-    ("webhook_deliveries", {"id": ABSENT, "end_time": NOW}, "webhook_deliveries_ended_when_not_pending"),
-    ("webhook_feed", THE_FEED, "webhook_feed_pkey"),
-    ("webhook_feed", {**THE_FEED, "only_row": False}, "webhook_feed_one_row"),
+    *webhook_rows.BREACHES,
 )
 # No row can be made to break these: identity never repeats by itself.
 UNBREAKABLE = {"events_pkey", "schema_migrations_pkey"}

@@ -36,6 +36,7 @@ class WebhookFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WEBHOOK_FAILURE_TIMEOUT: _ClassVar[WebhookFailure]
     WEBHOOK_FAILURE_RESPONSE: _ClassVar[WebhookFailure]
     WEBHOOK_FAILURE_NOT_VISIBLE: _ClassVar[WebhookFailure]
+    WEBHOOK_FAILURE_SECRET: _ClassVar[WebhookFailure]
 WEBHOOK_DISABLE_REASON_UNSPECIFIED: WebhookDisableReason
 WEBHOOK_DISABLE_REASON_OWNER: WebhookDisableReason
 WEBHOOK_DISABLE_REASON_FAILING: WebhookDisableReason
@@ -51,6 +52,7 @@ WEBHOOK_FAILURE_TLS: WebhookFailure
 WEBHOOK_FAILURE_TIMEOUT: WebhookFailure
 WEBHOOK_FAILURE_RESPONSE: WebhookFailure
 WEBHOOK_FAILURE_NOT_VISIBLE: WebhookFailure
+WEBHOOK_FAILURE_SECRET: WebhookFailure
 
 class Webhook(_message.Message):
     __slots__ = ("id", "url", "types", "description", "enabled", "disable_reason", "failing_since_time", "everybodys", "create_time", "update_time")

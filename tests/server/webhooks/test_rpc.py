@@ -43,7 +43,7 @@ class TestCreateWebhook:
         assert [str(row["webhook_id"]) for row in rows] == [webhook.id]
         assert secret not in rows[0]["ciphertext"]
         box = WebhookSecrets(desk.served.keys.webhook_key)
-        assert box.open(rows[0]["ciphertext"], UUID(webhook.id)) == secret
+        assert box.open([rows[0]["ciphertext"]], UUID(webhook.id)) == [secret]
         got = await desk.stub.GetWebhook(pb.GetWebhookRequest(webhook_id=webhook.id), metadata=desk.as_alice)
         assert got.webhook == webhook
 

@@ -5,9 +5,6 @@ import os
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import pytest
-from cryptography.exceptions import InvalidTag
-
 from server.webhooks.secrets import WebhookSecrets, signed_headers
 
 
@@ -16,13 +13,11 @@ class TestWebhookSecrets:
         key, webhook_id = os.urandom(32), uuid4()
         shown, stored = WebhookSecrets(key).make(webhook_id)
         secret = base64.b64decode(shown.removeprefix("whsec_"))
-        assert WebhookSecrets(key).open(stored, webhook_id) == secret
+        broken = stored[:-1] + bytes([stored[-1] ^ 1])
+        assert WebhookSecrets(key).open([stored, broken], webhook_id) == [secret]
         assert secret not in stored
         for box, owner in ((WebhookSecrets(key), uuid4()), (WebhookSecrets(os.urandom(32)), webhook_id)):
-            with pytest.raises(InvalidTag):
-                box.open(stored, owner)
-        with pytest.raises(InvalidTag):
-            WebhookSecrets(key).open(stored[:-1] + bytes([stored[-1] ^ 1]), webhook_id)
+            assert box.open([stored], owner) == []
 
     def test_two_secrets_share_nothing(self) -> None:
         box, webhook_id = WebhookSecrets(os.urandom(32)), uuid4()
