@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from local.seed import seed
 from local.settings import LOOPBACK, Settings
 from local.supervisor import Supervisor
 from migrate.runner import MIGRATIONS_DIR, migrate
+from server.keys import complete as complete_keys
 from server.keys import write_new as write_new_keys
 
 # All callers of a local stack have one address, and demos and measurements call without pause.
@@ -74,6 +76,8 @@ def prepare_state(settings: Settings) -> Secrets:
         unfinished.unlink(missing_ok=True)
         write_new_keys(unfinished)
         unfinished.replace(keys)
+    with suppress(ValueError):  # the server refuses it and says why
+        complete_keys(keys)
     return secrets
 
 

@@ -28,6 +28,8 @@ from bank.v1 import (
     transfer_service_pb2_grpc,
     user_service_pb2,
     user_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -47,6 +49,7 @@ from server.database import Database, close_all, open_pool, show_pool
 from server.error_status import status_of
 from server.event_loop import measure_lag
 from server.events.hub import EventHub
+from server.events.messages import PAYLOADS
 from server.events.operations import CONNECTIONS as EVENT_CONNECTIONS
 from server.events.operations import EVENT_SETTINGS, EventReader
 from server.events.rpc import EventServicer
@@ -84,6 +87,11 @@ from server.users.links import Links
 from server.users.operations import Users
 from server.users.passwords import UserPasswords
 from server.users.rpc import UserServicer
+from server.webhooks.messages import Terms
+from server.webhooks.operations import Webhooks
+from server.webhooks.rpc import WebhookServicer
+from server.webhooks.secrets import WebhookSecrets
+from server.webhooks.targets import Resolver, Targets
 
 SERVICES = [
     service
@@ -96,6 +104,7 @@ SERVICES = [
         product_service_pb2,
         order_service_pb2,
         event_service_pb2,
+        webhook_service_pb2,
         ledger_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -263,7 +272,7 @@ def _build(
         HoldServicer(ledger, HoldReader(database, page_tokens), transfers, reference), server
     )
     _add_shop(server, database, order_database, page_tokens, reference, timedelta(seconds=settings.order_lifetime_s))
-    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
+    _add_feed(server, settings, keys, database, page_tokens, watches)
     ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(whole_ledger, reference, AuditLog(database, page_tokens)), server
     )
@@ -282,6 +291,21 @@ def _add_shop(
     product_service_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(products, reference), server)
     orders = Orders(database, OrderTransactions(order_database), page_tokens, order_lifetime)
     order_service_pb2_grpc.add_OrderServiceServicer_to_server(OrderServicer(orders), server)
+
+
+def _add_feed(
+    server: grpc.aio.Server,
+    settings: Settings,
+    keys: Keys,
+    database: Database,
+    page_tokens: PageTokens,
+    watches: Watches,
+) -> None:
+    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(watches.events, watches), server)
+    private = not settings.is_production
+    webhooks = Webhooks(database, page_tokens, WebhookSecrets(keys.webhook_key), Targets(Resolver(), private=private))
+    servicer = WebhookServicer(webhooks, Terms(frozenset(PAYLOADS), private))
+    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(servicer, server)
 
 
 async def open_watches(url: str, database: Database, clock: DatabaseClock) -> Watches:

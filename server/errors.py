@@ -33,6 +33,7 @@ BankError
 │   ├── PriceChanged              in orders/errors.py
 │   ├── OutOfStock                in products/errors.py
 │   ├── ProductArchived           in products/errors.py
+│   ├── TooManyWebhooks           in webhooks/errors.py
 │   ├── EmailNotVerified
 │   └── TokenInvalid
 ├── StaleVersion              made from a version that has changed; read again first

@@ -1,4 +1,4 @@
-"""`python -m worker`: jobs, relay, sequencer, hash chain, due work and retention, until SIGTERM or SIGINT."""
+"""`python -m worker`: jobs, relay, sequencer, webhooks, hash chain, due work and retention, until SIGTERM or SIGINT."""
 
 import asyncio
 import os
@@ -15,10 +15,12 @@ from server import logs
 from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import Database, close_all, open_pool
 from server.event_loop import measure_lag
-from server.keys import KeysRefusedError, load
+from server.events.operations import EVENT_SETTINGS
+from server.keys import Keys, KeysRefusedError, load
 from server.metrics import BUILD_INFO
 from server.tokens import MailTokens
 from server.tracing import open_tracing
+from server.webhooks.secrets import WebhookSecrets
 from worker.chain import Chain
 from worker.deliveries import Deliveries
 from worker.holds import HoldSweep
@@ -30,13 +32,21 @@ from worker.outbox import Relay
 from worker.retention import Retention
 from worker.schedules import Schedules
 from worker.sequencer import CONNECTION_SETTINGS, Sequencer
-from worker.settings import DATABASE_CONNECTIONS, MAIL, METRICS_PORT_OFFSET, PROMPT, open_redis
+from worker.settings import (
+    DATABASE_CONNECTIONS,
+    MAIL,
+    METRICS_PORT_OFFSET,
+    PROMPT,
+    WEBHOOK_CONNECTIONS,
+    open_redis,
+)
 from worker.supervision import keep_running
+from worker.webhooks.dispatcher import open_dispatcher
 
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
+async def run(settings: Settings, keys: Keys, mail_server: MailServer) -> None:
     """Work until cancelled; then let running jobs end, within the grace of the settings."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
@@ -47,7 +57,9 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
         sealing = Database(
             await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}), "chain"
         )
-        stack.push_async_callback(close_all, database, sequencing, sealing)
+        webhooks = {**EVENT_SETTINGS, "application_name": "webhooks"}
+        feed = Database(await open_pool(url, size=WEBHOOK_CONNECTIONS, settings=webhooks), "webhooks")
+        stack.push_async_callback(close_all, database, sequencing, sealing, feed)
         tracing = open_tracing(settings.otel_exporter_otlp_endpoint, "worker", str(os.getpid()), settings.build_version)
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.close)
@@ -56,9 +68,13 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
 
         relay = Relay(database, redis, LANES)
         ready_file, grace_s = settings.worker_ready_file, settings.shutdown_grace_s
+        mail_tokens = MailTokens(keys.mail_token_key)
         work, mail_work = (work_in(lane, database, mail_server, mail_tokens, settings) for lane in (PROMPT, MAIL))
         queue = JobQueue(database, redis, PROMPT, work, ready_file, grace_s, tracing)
         mail_queue = JobQueue(database, redis, MAIL, mail_work, None, grace_s, tracing)
+        dispatcher = open_dispatcher(
+            feed, WebhookSecrets(keys.webhook_key), private=not settings.is_production, grace_s=grace_s
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(measure_lag())
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
@@ -72,18 +88,19 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
                 log.warning("worker_delivers_orders", delay_s=settings.order_delivery_delay_s)
             group.create_task(keep_running("schedules", Schedules(database).run))
             group.create_task(keep_running("retention", Retention(database).run))
+            group.create_task(keep_running("webhooks", dispatcher.run))
             group.create_task(keep_running("queue", queue.run))
             group.create_task(keep_running("mail_queue", mail_queue.run))
 
 
-async def _serve(settings: Settings, mail_tokens: MailTokens, mail_server: MailServer) -> None:
+async def _serve(settings: Settings, keys: Keys, mail_server: MailServer) -> None:
     working = asyncio.current_task()
     assert working is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, working.cancel)
     log.info("worker_started")
     try:
-        await run(settings, mail_tokens, mail_server)
+        await run(settings, keys, mail_server)
     except asyncio.CancelledError:
         log.info("worker_stopped")
     finally:
@@ -108,7 +125,7 @@ def main() -> int:
         BUILD_INFO.labels(settings.build_version, platform.python_version()).set(1)
         start_http_server(settings.metrics_port + METRICS_PORT_OFFSET, addr=settings.server_host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, MailTokens(keys.mail_token_key), mail_server))
+        runner.run(_serve(settings, keys, mail_server))
     return 0
 
 

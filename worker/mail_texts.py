@@ -105,6 +105,22 @@ NOTICES = {
         " The session was ended to be safe.",
         "Sign in again. If it happens once more, change your password and check the device you used.",
     ),
+    "WEBHOOK_CREATED": Notice(
+        "A webhook was added",
+        "From now on a web address that was entered in your name is told what happens to you and your accounts.",
+        "If this was not you, delete the webhook, then change your password at once.",
+    ),
+    "WEBHOOK_UPDATED": Notice(
+        "A webhook leads to another address",
+        "One of your webhooks was changed: another web address is told what happens to you and your accounts.",
+        "If this was not you, delete the webhook, then change your password at once.",
+    ),
+    "WEBHOOK_DISABLED": Notice(
+        "A webhook was disabled",
+        "For three days nothing could be delivered to one of your webhooks, so it was disabled.",
+        "ListWebhooks shows which one, ListWebhookDeliveries why. Repair the receiver, then enable the webhook again:"
+        " it goes on where it stopped, and nothing is lost.",
+    ),
 }
 """By type of the audit event."""
 
@@ -140,13 +156,11 @@ class MailTexts:
         )
 
     def notice(self, type_: str, username: str, time: datetime, client_address: str, user_agent: str) -> MailText:
-        """The mail that tells a user what happened, when, and from where; the type is one of NOTICES."""
+        """The mail that tells what happened, when, and from where if anybody called; the type is one of NOTICES."""
         notice = NOTICES[type_]
-        facts = {
-            "Time": time.astimezone(UTC).strftime(_TIME),
-            "Address": describe_address(client_address),
-            "Program": describe_program(user_agent),
-        }
+        facts = {"Time": time.astimezone(UTC).strftime(_TIME)}
+        if client_address or user_agent:  # what the service did by itself came from nowhere
+            facts |= {"Address": describe_address(client_address), "Program": describe_program(user_agent)}
         return self._write(
             "security_notice",
             notice.subject,

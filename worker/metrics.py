@@ -29,4 +29,10 @@ SCHEDULES_EXECUTED = Counter(
 for _end in ("posted", "failed"):
     SCHEDULES_EXECUTED.labels(_end)
 LEDGER_HEAD_POSITION = Gauge("worker_ledger_head_position", "The last position in the hash chain.")
+WEBHOOK_ATTEMPTS = Counter(
+    "worker_webhook_attempts", "Requests to webhooks by their outcome: delivered, or why they failed.", ["outcome"]
+)
+WEBHOOK_PENDING = Gauge("worker_webhook_pending", "Deliveries that are to be tried, now or later.")
+WEBHOOK_LAG = Gauge("worker_webhook_lag_seconds", "How long the webhook that is due for longest has waited.")
+WEBHOOKS_DISABLED = Counter("worker_webhooks_disabled", "Webhooks that were disabled because nothing succeeded.")
 ROWS_REMOVED = Counter("worker_rows_removed", "What the retention removed, by what it was.", ["kind"])

@@ -19,6 +19,7 @@ from worker.settings import (
     SESSIONS_KEPT_S,
     SIGN_IN_THROTTLES_KEPT_S,
     SUCCESSORS_KEPT_S,
+    WEBHOOK_DELIVERIES_KEPT_S,
 )
 
 
@@ -37,7 +38,7 @@ class Rule:
     age_s: float
 
 
-# Refresh tokens before the sessions they belong to.
+# Refresh tokens before the sessions they belong to, deliveries before their webhooks.
 RULES = (
     Rule("successor", queries.update_refresh_tokens_cleared, SUCCESSORS_KEPT_S),
     Rule("mail_token", queries.delete_expired_mail_tokens, MAIL_TOKENS_KEPT_S),
@@ -45,6 +46,10 @@ RULES = (
     Rule("session", queries.delete_ended_sessions, SESSIONS_KEPT_S),
     Rule("done_job", queries.delete_done_outbox_jobs, DONE_JOBS_KEPT_S),
     Rule("sign_in_throttle", queries.delete_old_sign_in_throttles, SIGN_IN_THROTTLES_KEPT_S),
+    Rule("webhook_delivery", queries.delete_ended_webhook_deliveries, WEBHOOK_DELIVERIES_KEPT_S),
+    Rule("deleted_webhook_delivery", queries.delete_deliveries_of_deleted_webhooks, 0.0),
+    Rule("webhook", queries.delete_deleted_webhooks, 0.0),
+    Rule("webhook_secret", queries.delete_expired_webhook_secrets, 0.0),
     Rule("rate_limit", queries.delete_full_rate_limits, RATE_LIMITS_KEPT_S),
 )
 

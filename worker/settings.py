@@ -93,6 +93,41 @@ SIGN_IN_THROTTLES_KEPT_S = 2 * 24 * 3600.0
 RATE_LIMITS_KEPT_S = 60.0
 """After the allowance was full again, as it is without a row."""
 
+WEBHOOK_CONNECTIONS = 8
+WEBHOOK_TURNS = 4
+"""Queries that rounds of webhooks make at the same time."""
+WEBHOOK_POLL_S = 0.2
+WEBHOOK_PAUSE_S = 0.02
+"""Between two looks for due webhooks at the least."""
+WEBHOOK_FEED_BATCH = 1000
+"""Positions of which webhooks are told in one transaction."""
+WEBHOOK_ROUNDS_AT_ONCE = 64
+WEBHOOK_TROUBLED_ROUNDS_AT_ONCE = 16
+"""Webhooks that failed or were slow the last time have places of their own: they hold up none but each other."""
+WEBHOOK_PENDING_MAX = 1000
+"""Deliveries that are made ahead of a receiver; the rest of its backlog stays in the feed."""
+WEBHOOK_REQUESTS_AT_ONCE = 4
+"""To one webhook."""
+WEBHOOK_ROUND_S = 5.0
+"""For so long a round begins new requests; then it is another webhook's turn."""
+WEBHOOK_TIMEOUT_S = 10.0
+"""From the look-up of the name to the status of the answer."""
+WEBHOOK_LEASE_S = 30.0
+"""Longer than a round with its last request. The webhooks of a killed worker wait so long at the most."""
+WEBHOOK_SLOW_S = 2.0
+"""A receiver that takes longer on the average is slow."""
+WEBHOOK_FAILURES_IN_ROUND = 4
+"""Without a success between them they end a round."""
+WEBHOOK_RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)
+"""After the first failure of a delivery, the second, …; after more the last of these."""
+WEBHOOK_GIVEN_UP_AFTER_S = 3 * 24 * 3600.0
+WEBHOOK_TROUBLE_PAUSE_MAX_S = 300.0
+"""At most so long nothing is tried at a webhook where nothing succeeds; it begins with two seconds and doubles."""
+WEBHOOK_DISABLED_AFTER_S = 3 * 24 * 3600.0
+WEBHOOK_OWNER_POLL_S = 300.0
+"""How often it is looked whether a disabled owner may call again."""
+WEBHOOK_DELIVERIES_KEPT_S = 30 * 24 * 3600.0
+
 CHAIN_LOCK_KEY = 7_305_432_102
 CHAIN_BLOCK_POSITIONS = 1000
 CHAIN_INTERVAL_S = 10.0

@@ -102,3 +102,65 @@ WHERE
             FOR UPDATE SKIP LOCKED
         )
     );
+
+-- name: DeleteEndedWebhookDeliveries :execrows
+DELETE FROM webhook_deliveries
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_deliveries AS old
+            WHERE old.end_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            ORDER BY old.end_time
+            LIMIT @count_max
+            FOR UPDATE SKIP LOCKED
+        )
+    );
+
+-- name: DeleteDeliveriesOfDeletedWebhooks :execrows
+-- Of those that are gone for longest.
+DELETE FROM webhook_deliveries
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_deliveries AS old
+            WHERE
+                old.webhook_id = ANY(
+                    ARRAY(
+                        SELECT webhooks.id FROM webhooks
+                        WHERE webhooks.delete_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+                        ORDER BY webhooks.delete_time
+                        LIMIT 100
+                    )
+                )
+            LIMIT @count_max
+            FOR UPDATE SKIP LOCKED
+        )
+    );
+
+-- name: DeleteDeletedWebhooks :execrows
+-- Those that are gone for longest, without deliveries; their secrets went at once.
+DELETE FROM webhooks
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhooks AS old
+            WHERE old.delete_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            ORDER BY old.delete_time
+            LIMIT @count_max
+            FOR UPDATE SKIP LOCKED
+        )
+    )
+    AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_deliveries.webhook_id = webhooks.id);
+
+-- name: DeleteExpiredWebhookSecrets :execrows
+DELETE FROM webhook_secrets
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_secrets AS old
+            WHERE old.expire_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            ORDER BY old.expire_time
+            LIMIT @count_max
+            FOR UPDATE SKIP LOCKED
+        )
+    );

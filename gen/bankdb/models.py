@@ -205,3 +205,44 @@ class User(NamedTuple):
     update_time: datetime
     pending_email: str | None
     payable_by_name: bool
+
+
+class WebhookDelivery(NamedTuple):
+    """A row of table webhook_deliveries."""
+
+    id: UUID
+    webhook_id: UUID
+    position: int
+    event_type: str
+    subject_id: UUID
+    state: str
+    attempt_count: int
+    response_status: int | None
+    failure: str | None
+    first_attempt_time: datetime | None
+    last_attempt_time: datetime | None
+    next_attempt_time: datetime | None
+    end_time: datetime | None
+    create_time: datetime
+
+
+class Webhook(NamedTuple):
+    """A row of table webhooks."""
+
+    id: UUID
+    user_id: UUID
+    url: str
+    types: list[str]
+    description: str
+    everybodys: bool
+    disable_reason: str | None
+    position: int
+    due_time: datetime | None
+    lease_expire_time: datetime | None
+    retry_time: datetime | None
+    failure_count: int
+    failing_since_time: datetime | None
+    is_slow: bool
+    create_time: datetime
+    update_time: datetime
+    delete_time: datetime | None

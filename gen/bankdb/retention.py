@@ -151,3 +151,89 @@ WHERE
 async def delete_full_rate_limits(conn: Connection, *, age_s: float, count_max: int) -> int:
     """Nothing is lost: an absent row is a full allowance."""
     return int((await conn.execute(DELETE_FULL_RATE_LIMITS, age_s, count_max)).rpartition(" ")[2])
+
+
+DELETE_ENDED_WEBHOOK_DELIVERIES: Final = """-- name: DeleteEndedWebhookDeliveries :execrows
+DELETE FROM webhook_deliveries
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_deliveries AS old
+            WHERE old.end_time < clock_timestamp() - make_interval(secs => $1::float8)
+            ORDER BY old.end_time
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+    )
+"""
+
+
+async def delete_ended_webhook_deliveries(conn: Connection, *, age_s: float, count_max: int) -> int:
+    return int((await conn.execute(DELETE_ENDED_WEBHOOK_DELIVERIES, age_s, count_max)).rpartition(" ")[2])
+
+
+DELETE_DELIVERIES_OF_DELETED_WEBHOOKS: Final = """-- name: DeleteDeliveriesOfDeletedWebhooks :execrows
+DELETE FROM webhook_deliveries
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_deliveries AS old
+            WHERE
+                old.webhook_id = ANY(
+                    ARRAY(
+                        SELECT webhooks.id FROM webhooks
+                        WHERE webhooks.delete_time < clock_timestamp() - make_interval(secs => $1::float8)
+                        ORDER BY webhooks.delete_time
+                        LIMIT 100
+                    )
+                )
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+    )
+"""
+
+
+async def delete_deliveries_of_deleted_webhooks(conn: Connection, *, age_s: float, count_max: int) -> int:
+    """Of those that are gone for longest."""
+    return int((await conn.execute(DELETE_DELIVERIES_OF_DELETED_WEBHOOKS, age_s, count_max)).rpartition(" ")[2])
+
+
+DELETE_DELETED_WEBHOOKS: Final = """-- name: DeleteDeletedWebhooks :execrows
+DELETE FROM webhooks
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhooks AS old
+            WHERE old.delete_time < clock_timestamp() - make_interval(secs => $1::float8)
+            ORDER BY old.delete_time
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+    )
+    AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_deliveries.webhook_id = webhooks.id)
+"""
+
+
+async def delete_deleted_webhooks(conn: Connection, *, age_s: float, count_max: int) -> int:
+    """Those that are gone for longest, without deliveries; their secrets went at once."""
+    return int((await conn.execute(DELETE_DELETED_WEBHOOKS, age_s, count_max)).rpartition(" ")[2])
+
+
+DELETE_EXPIRED_WEBHOOK_SECRETS: Final = """-- name: DeleteExpiredWebhookSecrets :execrows
+DELETE FROM webhook_secrets
+WHERE
+    id = ANY(
+        ARRAY(
+            SELECT old.id FROM webhook_secrets AS old
+            WHERE old.expire_time < clock_timestamp() - make_interval(secs => $1::float8)
+            ORDER BY old.expire_time
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+    )
+"""
+
+
+async def delete_expired_webhook_secrets(conn: Connection, *, age_s: float, count_max: int) -> int:
+    return int((await conn.execute(DELETE_EXPIRED_WEBHOOK_SECRETS, age_s, count_max)).rpartition(" ")[2])

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import CloneDatabase, PostgresServer
+from tests.db import webhook_rows
 from tests.db.migrations import superuser_url
 
 ALICE, SESSION, MAIL, OUTBOX = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
@@ -175,12 +176,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "events": {"position": 1, "type": "transfer.posted", "subject_id": TRANSFER},
     "outbox": {"id": OUTBOX, "job": "send_verification_email", "payload": "{}"},
-    "sign_in_throttles": {
-        "name_digest": b"alice",
-        "failure_count": 0,
-        "last_failure_time": NOW,
-        "retry_time": NOW,
-    },
+    "sign_in_throttles": {"name_digest": b"alice", "failure_count": 0, "last_failure_time": NOW, "retry_time": NOW},
     "rate_limits": {"action": "SIGN_IN", "subject": "192.0.2.1", "full_time": NOW},
     "audit_events": {
         "id": AUDIT_EVENT,
@@ -190,6 +186,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "trace_id": "",
         "details": "{}",
     },
+    **webhook_rows.GOOD,
 }
 # An order that its own keys would let in beside the good one.
 NEXT_ORDER = {"id": ABSENT, "hold_id": HOLDS_MORE}
@@ -389,6 +386,7 @@ BREACHES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("sign_in_throttles", {"name_digest": b"bob", "failure_count": -1}, "sign_in_throttles_failure_count_not_negative"),
     ("rate_limits", {}, "rate_limits_pkey"),
     ("audit_events", {}, "audit_events_pkey"),
+    *webhook_rows.BREACHES,
 )
 # No row can be made to break these: identity never repeats by itself.
 UNBREAKABLE = {"events_pkey", "schema_migrations_pkey"}
@@ -426,7 +424,7 @@ class TestConstraints:
     ) -> None:
         before = await connection.fetchval(f"SELECT count(*) FROM {table}")
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
-            await insert(connection, table, {**GOOD[table], **change})
+            await insert(connection, table, {**GOOD.get(table, {}), **change})
         assert refused.value.constraint_name == constraint
         assert await connection.fetchval(f"SELECT count(*) FROM {table}") == before
 

@@ -30,7 +30,7 @@ AUDIT_PAGE = 50
 HEAVY, LIGHT = (UUID(md5(user.encode(), usedforsecurity=False).hexdigest()) for user in ("u1", "u7"))
 ADMIN = Caller(uuid4(), uuid4())
 # Of these tables a query may read all: they stay tiny.
-TINY = {"currencies"}
+TINY = {"currencies", "webhook_feed"}
 # These may read any table as a whole.
 EXEMPT: dict[str, str] = {}
 EXEMPT_MODULES = {"verification": "the proof that the ledger adds up has to read all of it"}
@@ -182,6 +182,26 @@ FROM (
         '2026-01-01'::timestamptz + n * interval '1 s' AS create_time
     FROM generate_series(1, {ROWS}) AS n
 ) AS numbered;
+INSERT INTO webhooks (
+    id, user_id, url, types, description, everybodys, position, due_time, lease_expire_time, failure_count,
+    failing_since_time, delete_time
+)
+SELECT
+    md5('w' || n)::uuid, md5('u' || n)::uuid, 'https://shop.example/', '{{}}', '', n % 1000 = 0, 0,
+    CASE WHEN n % 100 = 0 THEN now() END, CASE WHEN n % 1000 = 1 THEN now() END,
+    CASE WHEN n % 200 = 0 THEN 1 ELSE 0 END, CASE WHEN n % 200 = 0 THEN now() END, CASE WHEN n % 100 = 7 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO webhook_secrets (id, webhook_id, ciphertext, expire_time)
+SELECT md5('k' || n)::uuid, md5('w' || n)::uuid, '\\x00', CASE WHEN n % 100 = 0 THEN now() END
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO webhook_deliveries (
+    id, webhook_id, position, event_type, subject_id, state, next_attempt_time, end_time
+)
+SELECT
+    md5('v' || n)::uuid, md5('w' || n % 1000)::uuid, n, 'transfer.posted', md5('t' || n)::uuid,
+    CASE WHEN n % 100 = 0 THEN 'PENDING' ELSE 'DELIVERED' END, CASE WHEN n % 100 = 0 THEN now() END,
+    CASE WHEN n % 100 <> 0 THEN now() + (n - {ROWS}) * interval '1 min' END
+FROM generate_series(1, {ROWS}) AS n;
 SET session_replication_role = origin;
 ANALYZE;
 """

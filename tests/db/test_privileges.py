@@ -28,6 +28,10 @@ TABLES = (
     "sessions",
     "sign_in_throttles",
     "users",
+    "webhook_deliveries",
+    "webhook_feed",
+    "webhook_secrets",
+    "webhooks",
 )
 # All that may be changed, column by column; what is not here is written once.
 UPDATABLE = {
@@ -79,10 +83,40 @@ UPDATABLE = {
         "disabled",
         "update_time",
     },
+    "webhook_deliveries": {
+        "state",
+        "attempt_count",
+        "response_status",
+        "failure",
+        "first_attempt_time",
+        "last_attempt_time",
+        "next_attempt_time",
+        "end_time",
+    },
+    "webhook_feed": {"position"},
+    "webhook_secrets": {"expire_time"},
+    "webhooks": {
+        "url",
+        "types",
+        "description",
+        "disable_reason",
+        "position",
+        "due_time",
+        "lease_expire_time",
+        "retry_time",
+        "failure_count",
+        "failing_since_time",
+        "is_slow",
+        "update_time",
+        "delete_time",
+    },
 }
 # Of these the retention deletes, and sign-in what it has counted; all else is kept for ever.
-DELETABLE = {"mail_tokens", "outbox", "rate_limits", "refresh_tokens", "sessions", "sign_in_throttles"}
-READ_ONLY = {"currencies", "schema_migrations"}
+DELETABLE = {
+    *("mail_tokens", "outbox", "rate_limits", "refresh_tokens", "sessions", "sign_in_throttles"),
+    *("webhook_deliveries", "webhook_secrets", "webhooks"),
+}
+READ_ONLY = {"currencies", "schema_migrations", "webhook_feed"}
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ class Service:
             "Redis password": parts.secrets.redis,
             "page token key": keys["page_token_key"],
             "mail token key": keys["mail_token_key"],
+            "webhook key": keys["webhook_key"],
             "access token key": keys["access_token_keys"][0],
             "password": PASSWORD,
             "new password": NEW_PASSWORD,

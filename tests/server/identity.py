@@ -50,6 +50,7 @@ def new_keys(access_token_keys: int = 1) -> Keys:
         ),
         page_token_key=os.urandom(32),
         mail_token_key=os.urandom(32),
+        webhook_key=os.urandom(32),
     )
 
 

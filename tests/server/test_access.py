@@ -101,6 +101,16 @@ EXPECTED = {
         "WatchEvents": Access(deadline_s=3900),
         "StreamEvents": Access(deadline_s=3900),
     },
+    "WebhookService": {
+        "CreateWebhook": SIGNED_IN,
+        "GetWebhook": SIGNED_IN,
+        "ListWebhooks": SIGNED_IN,
+        "UpdateWebhook": SIGNED_IN,
+        "DeleteWebhook": SIGNED_IN,
+        "RotateWebhookSecret": SIGNED_IN,
+        "ListWebhookDeliveries": SIGNED_IN,
+        "RedeliverWebhookDelivery": SIGNED_IN,
+    },
     "LedgerService": {
         "VerifyLedger": WHOLE_LEDGER,
         "GetTrialBalance": ADMIN,

@@ -27,6 +27,7 @@ from server.ledger import errors as ledger_errors
 from server.orders.errors import PriceChanged
 from server.products.errors import OutOfStock, ProductArchived, Shortage
 from server.transfers.schedules.errors import ScheduleNotPending
+from server.webhooks.errors import TooManyWebhooks
 
 ID = UUID("018f6b3e-5a1c-7c3d-9a57-0242ac120002")
 OTHER_ID = UUID("018f6b3e-5a1c-7c3d-9a57-0242ac120003")
@@ -78,6 +79,7 @@ CASES: tuple[tuple[BankError, str, str], ...] = (
     (PriceChanged(expected_total_minor=9, total_minor=10), "FAILED_PRECONDITION", "PRICE_CHANGED"),
     (OutOfStock([Shortage(ID, 5, 3), Shortage(OTHER_ID, 2, 0)]), "FAILED_PRECONDITION", "OUT_OF_STOCK"),
     (ProductArchived(ID), "FAILED_PRECONDITION", "PRODUCT_ARCHIVED"),
+    (TooManyWebhooks(ID, 10), "FAILED_PRECONDITION", "TOO_MANY_WEBHOOKS"),
     (errors.StaleVersion(3), "ABORTED", "STALE_VERSION"),
     (errors.EmailNotVerified(ID), "FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED"),
     (errors.TokenInvalid(), "FAILED_PRECONDITION", "TOKEN_INVALID"),
@@ -167,7 +169,7 @@ class TestStatusOf:
         """Nobody should have to read them out of the sentence."""
         unrepeated = {"message", "violations", "retry_after_s"}  # told in details of their own
         fields = {name: value for name, value in vars(error).items() if name not in unrepeated and value != "token"}
-        if not isinstance(error, errors.EmailNotVerified):  # its subject is the caller
+        if not isinstance(error, errors.EmailNotVerified | TooManyWebhooks):  # their subject is the caller
             told = [",".join(value) if isinstance(value, tuple) else str(value) for value in fields.values()]
             assert sorted(told) == sorted(set(error.metadata.values()) - {resource_of(error)})
 

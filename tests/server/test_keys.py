@@ -12,7 +12,7 @@ import pytest
 
 from local.settings import ROOT
 from server.config import Settings
-from server.keys import KeysRefusedError, load, main, write_new
+from server.keys import KeysRefusedError, complete, load, main, write_new
 
 
 def settings(path: Path, environment: str = "test") -> Settings:
@@ -52,7 +52,7 @@ class TestLoad:
         write_new(tmp_path / "keys.json")
         keys = load(settings(tmp_path / "keys.json", "production"))
         assert len(keys.access_token_keys) == 1
-        assert len(keys.page_token_key) == len(keys.mail_token_key) == 32
+        assert len(keys.page_token_key) == len(keys.mail_token_key) == len(keys.webhook_key) == 32
 
     def test_two_access_token_keys_are_kept_in_order(self, tmp_path: Path, content: dict[str, Any]) -> None:
         second = encode(os.urandom(32))
@@ -92,7 +92,7 @@ class TestLoad:
     def test_unknown_field_is_refused(self, tmp_path: Path, content: dict[str, Any]) -> None:
         assert "exactly" in refusal(tmp_path, {**content, "session_key": content["page_token_key"]})
 
-    @pytest.mark.parametrize("name", ["access_token_keys", "page_token_key", "mail_token_key"])
+    @pytest.mark.parametrize("name", ["access_token_keys", "page_token_key", "mail_token_key", "webhook_key"])
     def test_missing_key_is_refused(self, tmp_path: Path, content: dict[str, Any], name: str) -> None:
         assert name in refusal(tmp_path, {field: value for field, value in content.items() if field != name})
 
@@ -121,6 +121,7 @@ class TestLoad:
         page, access = content["page_token_key"], content["access_token_keys"][0]
         for doubled in (
             {**content, "mail_token_key": page},
+            {**content, "webhook_key": page},
             {**content, "page_token_key": access},
             {**content, "access_token_keys": [access, access]},
         ):
@@ -159,7 +160,7 @@ class TestNew:
 
     def test_path_that_cannot_be_written_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["new", str(tmp_path / "absent" / "keys.json")]) == 1
-        assert "cannot be written" in capsys.readouterr().err
+        assert "cannot be read or written" in capsys.readouterr().err
 
     @pytest.mark.parametrize("arguments", [[], ["new"], ["old", "x"], ["new", "x", "y"]])
     def test_other_arguments_print_the_usage(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,6 +172,38 @@ class TestNew:
         write_new(tmp_path / "two.json")
         one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
         assert all(one[field] != two[field] for field in one)
+
+
+class TestComplete:
+    def test_missing_key_is_added_and_the_others_stay(self, tmp_path: Path, content: dict[str, Any]) -> None:
+        path = tmp_path / "keys.json"
+        old = {name: key for name, key in content.items() if name != "webhook_key"}
+        path.write_text(json.dumps(old))
+        assert main(["complete", str(path)]) == 0
+        completed = json.loads(path.read_text())
+        assert completed.items() >= old.items()
+        assert completed["webhook_key"] not in content.values()
+        assert path.stat().st_mode & 0o777 == 0o600
+        load(settings(path))
+
+    def test_complete_file_is_left_alone(self, tmp_path: Path, content: dict[str, Any]) -> None:
+        before = (tmp_path / "good.json").stat()
+        complete(tmp_path / "good.json")
+        assert (tmp_path / "good.json").stat() == before
+
+    @pytest.mark.parametrize("text", ["", "[]", "{"])
+    def test_file_of_something_else_is_left_alone(
+        self, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "keys.json"
+        path.write_text(text)
+        assert main(["complete", str(path)]) == 1
+        assert path.read_text() == text
+        assert "no keys file" in capsys.readouterr().err
+
+    def test_file_that_is_not_there_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["complete", str(tmp_path / "absent.json")]) == 1
+        assert "cannot be" in capsys.readouterr().err
 
 
 class TestProcess:

@@ -142,7 +142,7 @@ class TestVerify:
         old, new = new_keys(2).access_token_keys
 
         def with_keys(*listed: SigningKey) -> AccessTokens:
-            return AccessTokens(Keys(listed, b"", b""), wire_format, TTL_S, clock)
+            return AccessTokens(Keys(listed, b"", b"", b""), wire_format, TTL_S, clock)
 
         steps = [with_keys(old), with_keys(old, new), with_keys(new, old), with_keys(new)]
         # While a step is rolled out, the tokens of either neighbour reach both.

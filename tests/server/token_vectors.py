@@ -163,7 +163,7 @@ def forgeries(wire_format: Format, keys: Keys, user_id: UUID, session_id: UUID, 
     true = true_claims(user_id, session_id, now_s)
     good = genuine(wire_format, keys, true)
     other: Format = "jwt" if wire_format == "paseto" else "paseto"
-    stranger = Keys((SigningKey(keys.access_token_keys[0].kid, Ed25519PrivateKey.generate()),), b"", b"")
+    stranger = Keys((SigningKey(keys.access_token_keys[0].kid, Ed25519PrivateKey.generate()),), b"", b"", b"")
     found = {
         "in the other format": genuine(other, keys, true),
         "of a stranger's key": genuine(wire_format, stranger, true),

@@ -62,7 +62,7 @@ class TestNotice:
 
     def test_every_event_that_is_told_has_a_text(self) -> None:
         told = set()
-        for file in (ROOT / "server").rglob("*.py"):
+        for file in (*(ROOT / "server").rglob("*.py"), *(ROOT / "worker").rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Call) and any(each.arg == "notify" for each in node.keywords):
                     assert isinstance(node.args[1], ast.Attribute), f"{file}:{node.lineno}"

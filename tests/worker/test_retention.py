@@ -33,6 +33,7 @@ SESSION = f"""
 INSERT INTO sessions (id, user_id, user_agent, client_address, create_time, idle_expire_time, expire_time)
 VALUES ($3, $2, '', '', {AGO} - interval '30 days', {AGO}, {AGO})
 """
+WEBHOOK = "INSERT INTO webhooks (id, user_id, url, types, description, everybodys, position, due_time, delete_time)"
 KINDS = (
     Kind(
         "successor",
@@ -69,6 +70,43 @@ KINDS = (
         2 * DAY_S,
         f"INSERT INTO sign_in_throttles SELECT sha256($3::uuid::text::bytea), 3, {AGO}, {AGO} FROM users WHERE id = $2",
         "SELECT count(*) FROM sign_in_throttles",
+    ),
+    Kind(
+        "webhook_delivery",
+        30 * DAY_S,
+        f"""
+        WITH live AS ({WEBHOOK} SELECT gen_random_uuid(), $2, 'x', '{{}}', '', false, 0, NULL, NULL RETURNING id)
+        INSERT INTO webhook_deliveries (
+            id, webhook_id, position, event_type, subject_id, state, next_attempt_time, end_time
+        )
+        SELECT $3, id, 1, '', id, 'DELIVERED', NULL, {AGO} FROM live
+        """,
+        "SELECT count(*) FROM webhook_deliveries",
+    ),
+    Kind(
+        "deleted_webhook_delivery",
+        0,
+        f"""
+        WITH gone AS ({WEBHOOK} SELECT gen_random_uuid(), $2, 'x', '{{}}', '', false, 0, NULL, {AGO} RETURNING id)
+        INSERT INTO webhook_deliveries (id, webhook_id, position, event_type, subject_id)
+        SELECT $3, id, 1, '', id FROM gone
+        """,
+        "SELECT count(*) FROM webhook_deliveries",
+    ),
+    Kind(
+        "webhook",
+        0,
+        f"{WEBHOOK} SELECT $3, $2, 'x', '{{}}', '', false, 0, NULL, {AGO}",
+        "SELECT count(*) FROM webhooks",
+    ),
+    Kind(
+        "webhook_secret",
+        0,
+        f"""
+        WITH live AS ({WEBHOOK} SELECT gen_random_uuid(), $2, 'x', '{{}}', '', false, 0, NULL, NULL RETURNING id)
+        INSERT INTO webhook_secrets (id, webhook_id, ciphertext, expire_time) SELECT $3, id, '', {AGO} FROM live
+        """,
+        "SELECT count(*) FROM webhook_secrets",
     ),
     Kind(
         "rate_limit",

@@ -1,0 +1,165 @@
+"""Where webhooks may lead: to the public internet, never to what is beside the service.
+
+Whoever may choose an address could otherwise have the service call its own database, its metadata
+service or its neighbours (server-side request forgery). A name is checked when a webhook is made,
+so that a mistake is told at once; what protects is that the worker looks the name up again for
+every request, refuses it if any of its addresses is not public, and connects to the very address
+it has checked.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+URL_LENGTH_MAX = 2048
+LOOKUP_TIMEOUT_S = 3.0
+_LOOKUPS_AT_ONCE = 8
+_PORT = {"http": 80, "https": 443}
+_UNPRIVILEGED_PORTS_FROM = 1024
+_PRINTABLE = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+# From the registries of special-purpose addresses (IANA; RFC 6890 and its successors), and one
+# address that a cloud keeps for itself although it is public (Azure's platform service).
+_REFUSED_IPV4 = tuple(
+    map(
+        IPv4Network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
+            *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            *("224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
+        ),
+    )
+)
+# Global unicast is the one block; all forms that carry an IPv4 address lie outside of it or are
+# listed: mapped, compatible, NAT64, 6to4, Teredo.
+_GLOBAL_IPV6 = IPv6Network("2000::/3")
+_REFUSED_IPV6 = tuple(
+    map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20"))
+)
+
+
+class Target(NamedTuple):
+    """Where a URL leads.
+
+    Attributes:
+        host: Name or address, without brackets.
+        path: With the query; what the request asks for.
+        authority: Host and port, as the header `Host` says them.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+    authority: str
+
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host; OSError if there are none."""
+
+
+class UnfitUrlError(ValueError):
+    """Nothing may be sent to this URL; the message says what it must be like."""
+
+
+def parse_target(url: str, *, private: bool) -> Target:
+    """Take a URL apart.
+
+    Args:
+        url: As its owner wrote it.
+        private: Whether anything but public addresses and TLS is allowed, as on a developer's machine.
+
+    Raises:
+        UnfitUrlError: It is no URL of the kind that is allowed.
+    """
+    if len(url) > URL_LENGTH_MAX or not _PRINTABLE.fullmatch(url) or "\\" in url:
+        raise UnfitUrlError(f"must be a URL of at most {URL_LENGTH_MAX} ASCII characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UnfitUrlError("must be a URL such as https://shop.example/hooks") from None
+    if parts.scheme != "https" and not (private and parts.scheme == "http"):
+        raise UnfitUrlError("must begin with https://")
+    if "@" in parts.netloc or "#" in url:
+        raise UnfitUrlError("must have neither user name nor fragment")
+    authority = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
+    if not _HOST.fullmatch(authority):
+        raise UnfitUrlError("must name a host in ASCII; write other names in their xn-- form")
+    standard = _PORT[parts.scheme]
+    port = standard if port is None else port
+    if port != standard and port < _UNPRIVILEGED_PORTS_FROM:
+        raise UnfitUrlError(f"must have port {standard}, or one from {_UNPRIVILEGED_PORTS_FROM} on")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme == "https", authority.strip("[]").lower(), port, path, parts.netloc)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one on the public internet."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address):
+        return found in _GLOBAL_IPV6 and not any(found in network for network in _REFUSED_IPV6)
+    return not any(found in network for network in _REFUSED_IPV4)
+
+
+class Resolver:
+    """Looks names up as the system does, on threads of its own: a look-up can take long and cannot be ended.
+
+    Args:
+        at_once: How many names are looked up at the same time; the others wait.
+    """
+
+    def __init__(self, at_once: int = _LOOKUPS_AT_ONCE) -> None:
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="lookup")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        # A zone belongs to a link-local address.
+        return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+    def close(self) -> None:
+        """Look nothing up any more, without waiting for what is still looked up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Targets:
+    """Finds the addresses that may be connected to.
+
+    Args:
+        resolve: Looks names up.
+        private: Whether addresses that are not public are allowed.
+        lookup_timeout_s: How long a caller waits for a look-up.
+    """
+
+    def __init__(self, resolve: Resolve, *, private: bool, lookup_timeout_s: float = LOOKUP_TIMEOUT_S) -> None:
+        self._resolve = resolve
+        self._lookup_timeout_s = lookup_timeout_s
+        self.private = private
+
+    async def addresses(self, target: Target) -> list[str]:
+        """The addresses of a target, looked up now; none if one of them may not be connected to."""
+        try:
+            found = await self._resolve(target.host, target.port)
+        except (OSError, UnicodeError):
+            return []
+        return found if self.private or all(map(is_public, found)) else []
+
+    async def can_be_reached(self, url: str) -> bool:
+        """Whether the host of a URL that was parsed before has addresses that may be connected to, as things are."""
+        try:
+            async with asyncio.timeout(self._lookup_timeout_s):
+                return bool(await self.addresses(parse_target(url, private=self.private)))
+        except TimeoutError:
+            return False

@@ -1,0 +1,499 @@
+"""Events on their way to receivers: each at least once, in order per subject, whoever is slow, dead or killed."""
+
+import asyncio
+import random
+from datetime import timedelta
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from bankdb import webhooks as queries
+from bankdb.models import Webhook
+
+from server.caller import Role
+from server.webhooks.operations import WebhookChange
+from tests.worker.surroundings import eventually
+from tests.worker.webhooks.conftest import QUICK, Scene
+from tests.worker.webhooks.receiver import Message, Receiver, answering
+from worker.settings import WEBHOOK_PENDING_MAX, WEBHOOK_REQUESTS_AT_ONCE
+from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.rounds import Patience
+
+
+def in_order(receiver: Receiver) -> bool:
+    return all(cursors == sorted(cursors) for cursors in receiver.by_subject().values())
+
+
+def cursors(receiver: Receiver) -> set[int]:
+    return {message.cursor for message in receiver.received}
+
+
+class TestDelivery:
+    async def test_event_arrives_signed_and_is_written_down(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, secret = await scene.add(receiver)
+        subject = await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+            (message,) = receiver.received
+            assert message.event["type"] == "user.created"
+            assert message.event["subject_id"] == str(subject)
+            assert message.headers["content-type"] == "application/json"
+            assert message.is_signed_with(secret)
+            assert len(message.signatures) == 1
+            await eventually(lambda: scene.states())
+            (delivery,) = await scene.deliveries(webhook)
+            assert (str(delivery["id"]), delivery["state"]) == (message.id, "DELIVERED")
+            assert (delivery["response_status"], delivery["attempt_count"], delivery["failure"]) == (200, 1, None)
+
+    async def test_only_what_is_the_owners_and_asked_for_is_sent(self, scene: Scene) -> None:
+        some, everything, bobs = [await scene.receiver() for _ in range(3)]
+        await scene.add(some, types=["hold.created"])
+        await scene.add(everything)
+        await scene.add(bobs, scene.bob)
+        await scene.happen(scene.alice)
+        await scene.happen(scene.alice, type_="hold.created", other=scene.bob)
+        await scene.happen(scene.bob)
+        async with scene.delivering():
+            await eventually(lambda: len(everything.received) == len(bobs.received) == 2)
+            await eventually(lambda: some.received)
+        assert [message.event["type"] for message in some.received] == ["hold.created"]
+        assert {m.event["type"] for m in bobs.received} == {"hold.created", "user.created"}
+        assert len(everything.received) == 2
+
+    async def test_what_happened_before_it_was_added_is_not_sent(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.happen()
+        await scene.add(receiver)
+        subject = await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+            await asyncio.sleep(0.3)
+        assert list(receiver.by_subject()) == [str(subject)]
+
+    async def test_webhook_of_an_admin_is_told_everything_as_long_as_they_are_one(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.bank.alter("UPDATE users SET roles = '{DEPOSITOR,ADMIN}' WHERE username = 'alice'")
+        webhook, _ = await scene.add(receiver, scene.alice, (), Role.ADMIN)
+        bobs = await scene.happen(scene.bob)
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+            assert list(receiver.by_subject()) == [str(bobs)]
+            await eventually(lambda: scene.states(webhook))
+            receiver.reply = answering(500)
+            await scene.happen(scene.bob)
+            await eventually(lambda: len(receiver.received) > 1)
+            # One is pending when the role is lost: it is not sent any more.
+            await scene.bank.alter("UPDATE users SET roles = '{DEPOSITOR}' WHERE username = 'alice'")
+            receiver.reply = answering(200)
+            await eventually(lambda: self.ended(scene, webhook))
+            await scene.happen(scene.bob)
+            own = await scene.happen(scene.alice)
+            await eventually(lambda: str(own) in receiver.by_subject())
+        last = (await scene.deliveries(webhook))[1]
+        assert (last["state"], last["failure"]) == ("FAILED", "NOT_VISIBLE")
+        assert len(await scene.deliveries(webhook)) == 3
+
+    async def ended(self, scene: Scene, webhook: Webhook) -> bool:
+        return not (await scene.states(webhook)).get("PENDING")
+
+    async def test_disabled_owner_gets_nothing_until_they_are_enabled(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.bank.alter("UPDATE users SET disabled = true WHERE username = 'alice'")
+        await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: self.waits_long(scene, webhook))
+            assert receiver.received == []
+            await scene.bank.alter("UPDATE users SET disabled = false; UPDATE webhooks SET due_time = now()")
+            await eventually(lambda: receiver.received)
+
+    async def waits_long(self, scene: Scene, webhook: Webhook) -> bool:
+        row = await scene.row(webhook)
+        wait_s = await scene.bank.value("SELECT extract(EPOCH FROM due_time - now()) FROM webhooks")
+        return row["lease_expire_time"] is None and wait_s is not None and wait_s > 60
+
+    async def test_owner_disabled_while_a_round_runs_gets_nothing_more(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.bank.alter("UPDATE users SET disabled = true")
+            await answering(200)(message, writer)
+
+        receiver.reply = reply
+        for _ in range(20):
+            await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+            await asyncio.sleep(0.5)
+        assert len(receiver.received) <= WEBHOOK_REQUESTS_AT_ONCE
+
+    async def test_disabled_webhook_goes_on_where_it_stopped(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        async with scene.delivering():
+            await scene.happen()
+            await eventually(lambda: receiver.received)
+            await scene.webhooks.update(WebhookChange(webhook.id, enabled=False), scene.caller(scene.alice))
+            for _ in range(3):
+                await scene.happen()
+            await asyncio.sleep(0.6)
+            assert len(receiver.received) == 1
+            await scene.enable(webhook)
+            await eventually(lambda: len(cursors(receiver)) == 4)
+
+    async def test_deleted_webhook_gets_nothing(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        await scene.webhooks.delete(webhook.id, scene.caller(scene.alice))
+        async with scene.delivering():
+            await asyncio.sleep(0.6)
+        assert receiver.received == []
+
+    async def test_redelivered_event_arrives_again_with_the_same_id(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: scene.states())
+            (delivery,) = await scene.deliveries(webhook)
+            await scene.webhooks.redeliver(webhook.id, delivery["id"], scene.caller(scene.alice))
+            await eventually(lambda: len(receiver.received) == 2)
+            assert receiver.received[0].id == receiver.received[1].id
+            assert receiver.received[0].body == receiver.received[1].body
+
+    async def test_both_secrets_sign_while_they_are_changed(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, first = await scene.add(receiver)
+        second, _ = await scene.webhooks.rotate_secret(webhook.id, scene.caller(scene.alice), end_earlier=False)
+        async with scene.delivering():
+            await scene.happen()
+            await eventually(lambda: receiver.received)
+            message = receiver.received[0]
+            assert len(message.signatures) == 2
+            assert message.is_signed_with(first)
+            assert message.is_signed_with(second)
+            await scene.bank.alter("UPDATE webhook_secrets SET expire_time = now() WHERE expire_time IS NOT NULL")
+            await scene.happen()
+            await eventually(lambda: len(receiver.received) == 2)
+            assert not receiver.received[1].is_signed_with(first)
+            assert receiver.received[1].is_signed_with(second)
+
+    async def test_secret_under_a_lost_key_sends_nothing_until_there_is_a_new_one(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.bank.alter("UPDATE webhook_secrets SET ciphertext = '\\x00112233445566778899aabbccddeeff'")
+        await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: self.failed_by(scene, webhook, "SECRET"))
+            assert receiver.received == []
+            secret, _ = await scene.webhooks.rotate_secret(webhook.id, scene.caller(scene.alice), end_earlier=False)
+            await eventually(lambda: receiver.received)
+            assert receiver.received[0].is_signed_with(secret)
+
+    async def failed_by(self, scene: Scene, webhook: Webhook, failure: str) -> bool:
+        rows = await scene.deliveries(webhook)
+        return bool(rows) and all(row["failure"] == failure for row in rows)
+
+
+class TestOrder:
+    async def test_next_event_of_a_subject_waits_for_the_one_before_it(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.add(receiver)
+        subjects = [uuid4() for _ in range(10)]
+        for _ in range(5):
+            for subject in subjects:
+                await scene.happen(subject_id=subject)
+        stuck = str(subjects[0])
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await answering(500 if message.event["subject_id"] == stuck else 200)(message, writer)
+
+        receiver.reply = reply
+        async with scene.delivering():
+            await eventually(lambda: len(cursors(receiver)) == 46)
+            assert len(receiver.by_subject()[stuck]) == 1
+            receiver.reply = answering(200)
+            await eventually(lambda: len(cursors(receiver)) == 50)
+        assert in_order(receiver)
+
+    async def test_event_that_was_given_up_lets_the_next_one_pass(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        subject = await scene.happen(count=2)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            bad = message.cursor == min(cursors(receiver) | {message.cursor})
+            await answering(400 if bad else 200)(message, writer)
+
+        receiver.reply = reply
+        async with scene.delivering(Patience((0.05,), given_up_after_s=1.5, trouble_pause_max_s=0.05)):
+            await eventually(lambda: len(receiver.by_subject()[str(subject)]) == 2)
+            await eventually(lambda: self.end(scene, webhook))
+        first, second = await scene.deliveries(webhook)
+        assert (first["state"], first["failure"], first["response_status"]) == ("FAILED", "STATUS", 400)
+        assert first["attempt_count"] > 2
+        assert second["state"] == "DELIVERED"
+
+    async def end(self, scene: Scene, webhook: Webhook) -> bool:
+        return await scene.states(webhook) == {"FAILED": 1, "DELIVERED": 1}
+
+    async def test_different_subjects_go_side_by_side_up_to_the_bound(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.05)
+            await answering(200)(message, writer)
+
+        receiver.reply = reply
+        for _ in range(20):
+            await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: len(receiver.received) == 20)
+        assert receiver.at_once_most == WEBHOOK_REQUESTS_AT_ONCE
+
+
+class TestTrouble:
+    async def test_receiver_that_was_killed_gets_everything_when_it_is_back(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        async with scene.delivering():
+            for _ in range(10):
+                await scene.happen(count=3)
+            await eventually(lambda: len(receiver.received) > 5)
+            await receiver.kill()
+            for _ in range(10):
+                await scene.happen(count=3)
+            await asyncio.sleep(0.5)
+            await receiver.start()
+            await eventually(lambda: len(cursors(receiver)) == 60)
+            assert in_order(receiver)
+            await eventually(lambda: self.done(scene, 60))
+            row = await scene.row(webhook)
+            assert (row["failure_count"], row["failing_since_time"]) == (0, None)
+
+    async def done(self, scene: Scene, count: int) -> bool:
+        return await scene.states() == {"DELIVERED": count}
+
+    async def test_pauses_grow_and_deliveries_keep_their_own(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        patience = Patience(retry_pauses_s=(5.0, 30.0, 3600.0))
+        for expected_s in (5.0, 30.0, 3600.0, 3600.0):
+            async with scene.dispatcher(patience) as dispatcher:
+                await scene.bank.alter("UPDATE webhooks SET due_time = now(), retry_time = NULL")
+                await scene.bank.alter("UPDATE webhook_deliveries SET next_attempt_time = now()")
+                await dispatcher.begin_rounds()
+                await eventually(lambda: self.no_rounds(scene, dispatcher))
+            (delivery,) = await scene.deliveries(webhook)
+            pause_s = (delivery["next_attempt_time"] - delivery["last_attempt_time"]).total_seconds()
+            assert 0.79 * expected_s < pause_s < 1.21 * expected_s
+            assert (delivery["state"], delivery["failure"], delivery["response_status"]) == ("PENDING", "STATUS", 503)
+        row = await scene.row(webhook)
+        assert row["failure_count"] == 4
+        assert timedelta(seconds=14) < row["retry_time"] - delivery["last_attempt_time"] < timedelta(seconds=18)
+        assert row["due_time"] >= delivery["next_attempt_time"]
+
+    async def no_rounds(self, scene: Scene, dispatcher: Dispatcher) -> bool:
+        return not await scene.lease(dispatcher)
+
+    async def test_dead_receiver_is_asked_by_one_request_at_a_time(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(500)
+        webhook, _ = await scene.add(receiver)
+        for _ in range(30):
+            await scene.happen()
+        async with scene.delivering(Patience((60.0,), trouble_pause_max_s=0.3)):
+            await eventually(lambda: self.failing(scene, webhook))
+            before, began = len(receiver.received), monotonic()
+            await asyncio.sleep(1.5)
+            asked = len(receiver.received) - before
+        assert asked <= 2 + (monotonic() - began) / 0.3
+        assert receiver.at_once_most <= WEBHOOK_REQUESTS_AT_ONCE
+
+    async def failing(self, scene: Scene, webhook: Webhook) -> bool:
+        return bool((await scene.row(webhook))["failure_count"])
+
+    async def test_end_of_an_outage_hastens_what_was_put_off(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(500)
+        webhook, _ = await scene.add(receiver)
+        for _ in range(12):
+            await scene.happen()
+        async with scene.delivering(Patience((600.0,), trouble_pause_max_s=0.1)):
+            await eventually(lambda: self.all_tried(scene, webhook))
+            receiver.reply = answering(200)
+            await scene.happen()
+            await eventually(lambda: self.done(scene, 13))
+
+    async def all_tried(self, scene: Scene, webhook: Webhook) -> bool:
+        rows = await scene.deliveries(webhook)
+        return len(rows) == 12 and all(row["attempt_count"] for row in rows)
+
+    @pytest.mark.parametrize("how", ["dead", "silent", "rude"])
+    async def test_others_do_not_wait_for_it(self, scene: Scene, how: str) -> None:
+        good = await scene.receiver()
+        await scene.add(good)
+        for _ in range(6):
+            bad = await scene.receiver()
+            if how == "dead":
+                await bad.kill()
+
+            async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+                if how == "silent":
+                    await asyncio.sleep(30)
+                writer.write(b"\0")
+
+            bad.reply = reply
+            await scene.add(bad)
+        async with scene.delivering():
+            for _ in range(20):
+                await scene.happen()
+            began = monotonic()
+            await eventually(lambda: len(good.received) == 20)
+            assert monotonic() - began < 8
+            # Also when it goes on for a while.
+            for _ in range(5):
+                await scene.happen()
+            await eventually(lambda: len(good.received) == 25, within_s=4)
+
+    async def test_slow_receiver_has_a_place_of_its_own(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(2.2)
+            await answering(200)(message, writer)
+
+        receiver.reply = reply
+        await scene.happen()
+        async with scene.delivering():
+            await eventually(lambda: self.slow(scene, webhook))
+            receiver.reply = answering(200)
+            await scene.happen()
+            await eventually(lambda: self.quick(scene, webhook))
+
+    async def slow(self, scene: Scene, webhook: Webhook) -> bool:
+        return bool((await scene.row(webhook))["is_slow"])
+
+    async def quick(self, scene: Scene, webhook: Webhook) -> bool:
+        return not await self.slow(scene, webhook)
+
+    async def test_webhook_is_disabled_after_long_failure_and_its_owner_told(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(500)
+        webhook, _ = await scene.add(receiver)
+        await scene.bank.alter("DELETE FROM outbox; DELETE FROM audit_events")
+        await scene.happen()
+        patience = Patience((0.05,), trouble_pause_max_s=0.05, disabled_after_s=0.5)
+        async with scene.delivering(patience):
+            await eventually(lambda: self.disabled(scene, webhook))
+            asked = len(receiver.received)
+            await scene.happen()
+            await asyncio.sleep(0.5)
+            assert len(receiver.received) == asked > 1
+        (event,) = await scene.bank.stored.pool.fetch("SELECT * FROM audit_events")
+        assert (event["type"], event["user_id"], event["actor_user_id"]) == ("WEBHOOK_DISABLED", scene.alice.id, None)
+        (job,) = await scene.bank.stored.pool.fetch("SELECT * FROM outbox")
+        await scene.bank.attempt(job["job"], job["id"])
+        (mail,) = scene.bank.sink.accepted
+        assert (mail["To"], mail["Subject"]) == ("alice@example.org", "A webhook was disabled")
+        plain = mail.get_body(("plain",))
+        assert plain is not None
+        assert "Address" not in plain.get_content()
+        # Nothing was given up: it goes on when the receiver is well again.
+        receiver.reply = answering(200)
+        await scene.enable(webhook)
+        async with scene.delivering():
+            await eventually(lambda: self.done(scene, 2))
+
+    async def disabled(self, scene: Scene, webhook: Webhook) -> bool:
+        return bool((await scene.row(webhook))["disable_reason"] == "FAILING")
+
+
+class TestBacklog:
+    async def test_dead_receiver_costs_no_more_room_than_the_bound(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await receiver.kill()
+        webhook, _ = await scene.add(receiver)
+        for _ in range(8):
+            await scene.happen(count=WEBHOOK_PENDING_MAX // 4)
+        async with scene.delivering():
+            await eventually(lambda: self.pending(scene, webhook, WEBHOOK_PENDING_MAX))
+            await asyncio.sleep(0.5)
+        states = await scene.states(webhook)
+        assert WEBHOOK_PENDING_MAX <= states["PENDING"] < 2 * WEBHOOK_PENDING_MAX
+
+    async def pending(self, scene: Scene, webhook: Webhook, count: int) -> bool:
+        return (await scene.states(webhook)).get("PENDING", 0) >= count
+
+
+class TestWorkers:
+    async def test_two_workers_share_webhooks_and_keep_the_order(self, scene: Scene) -> None:
+        receivers = [await scene.receiver() for _ in range(3)]
+        for receiver in receivers:
+            await scene.add(receiver)
+        subjects = [uuid4() for _ in range(10)]
+        async with scene.delivering(), scene.delivering():
+            for _ in range(100):
+                await scene.happen(subject_id=random.choice(subjects))
+            for receiver in receivers:
+                await eventually(lambda: len(cursors(receiver)) == 100, within_s=30)  # noqa: B023 - awaited here
+        for receiver in receivers:
+            assert in_order(receiver)
+            assert len(receiver.received) == 100
+
+    async def test_worker_that_stops_gives_its_webhooks_back(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(30)
+
+        receiver.reply = reply
+        await scene.happen()
+        async with scene.delivering(grace_s=0.1):
+            await eventually(lambda: receiver.at_once)
+            assert (await scene.row(webhook))["lease_expire_time"] is not None
+        row = await scene.row(webhook)
+        assert (row["lease_expire_time"], row["due_time"] is not None) == (None, True)
+        receiver.reply = answering(200)
+        async with scene.delivering(QUICK):
+            await eventually(lambda: receiver.received)
+
+    async def test_webhook_of_a_worker_that_is_gone_is_taken_when_its_lease_runs_out(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        await scene.add(receiver)
+        await scene.happen()
+        async with scene.bank.database.connection() as connection:
+            await queries.mark_webhooks_leased(connection, lease_s=0.5, is_troubled=False, count_max=1)
+        began = monotonic()
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+        assert monotonic() - began > 0.4
+
+    async def test_round_that_outlived_its_lease_changes_nothing_of_the_webhook(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.bank.alter("UPDATE webhooks SET lease_expire_time = now() + interval '1 h'")
+            await answering(500)(message, writer)
+
+        receiver.reply = reply
+        await scene.happen()
+        async with scene.dispatcher() as dispatcher:
+            await dispatcher.tell()
+            await dispatcher.begin_rounds()
+            await eventually(lambda: self.no_rounds(scene, dispatcher))
+        row = await scene.row(webhook)
+        assert row["failure_count"] == 0
+        assert row["lease_expire_time"] is not None
+
+    async def no_rounds(self, scene: Scene, dispatcher: Dispatcher) -> bool:
+        return not await scene.lease(dispatcher)
