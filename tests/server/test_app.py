@@ -23,6 +23,7 @@ from local.ports import free_ports
 from server.access import BATCH_BYTES_MAX
 from server.app import LIVENESS, SERVICES, serve
 from server.config import Settings
+from server.interceptor import streams_requests
 from server.keys import Keys
 from server.tokens import AccessTokens
 from tests.conftest import Database as MigratedDatabase
@@ -229,3 +230,13 @@ class TestStop:
         assert await bank.posted_minor(source) == 99
         events = [line["event"] for line in lines]
         assert events.index("stopping") < events.index("call") < events.index("stopped")
+
+
+class TestStreamsRequests:
+    def test_method_whose_requests_are_a_stream_is_named(self) -> None:
+        streaming = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+        expected = ["grpc.reflection.v1alpha.ServerReflection.ServerReflectionInfo"]
+        assert streams_requests([streaming, *SERVICES]) == expected
+
+    def test_none_of_ours_does(self) -> None:
+        assert streams_requests(SERVICES) == []

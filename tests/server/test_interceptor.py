@@ -15,15 +15,13 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc.error_details_pb2 import ErrorInfo, QuotaFailure, RetryInfo
-from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
 
 from server.access import ADMIN, MONEY, PUBLIC, SIGNED_IN, Access
-from server.app import SERVICES
 from server.caller import current_caller, current_idempotency_key, current_origin
 from server.database import Database
 from server.errors import AccountFrozen, Overloaded
-from server.interceptor import CallInterceptor, streams_requests
+from server.interceptor import CallInterceptor
 from server.quotas import CallQuota
 from server.sessions.callers import REMEMBERED_S, CallerStates
 from server.tokens import AccessTokens
@@ -316,16 +314,6 @@ class TestQuota:
             refused = await refusal_of(sample.call("Own", (("authorization", f"{value}x"),)))
             assert refused.why == ("UNAUTHENTICATED", "UNAUTHENTICATED")
         await sample.call("Own", metadata)
-
-
-class TestStreamsRequests:
-    def test_method_whose_requests_are_a_stream_is_named(self) -> None:
-        streaming = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-        expected = ["grpc.reflection.v1alpha.ServerReflection.ServerReflectionInfo"]
-        assert streams_requests([streaming, *SERVICES]) == expected
-
-    def test_none_of_ours_does(self) -> None:
-        assert streams_requests(SERVICES) == []
 
 
 class TestFailures:
