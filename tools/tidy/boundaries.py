@@ -52,6 +52,8 @@ BOUNDARIES = (
             "server/transfer_messages.py",
             "server/*/rpc.py",
             "server/*/messages.py",
+            "server/events/payloads.py",
+            "server/events/shop_payloads.py",
         ),
     ),
     Boundary(
