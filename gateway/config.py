@@ -17,7 +17,10 @@ TEMPLATE = ROOT / "envoy" / "envoy.yaml"
 WWW = ROOT / "envoy" / "www"
 STATS_PATH = "/stats/prometheus"
 # Nothing that tells what is secret, or changes more than whether new calls are wanted.
-_ADMIN_PATHS = [{"prefix": "/stats"}, {"exact": "/ready"}, {"exact": "/healthcheck/fail"}]
+_ADMIN_PATHS = [
+    {"prefix": "/stats"},
+    *({"exact": path} for path in ("/ready", "/healthcheck/fail", "/drain_listeners")),
+]
 
 
 class GatewayError(Exception):

@@ -11,7 +11,8 @@ from gateway.settings import Settings
 _POLL_S = 0.2
 _STOP_S = 5.0
 _ANSWER_S = 3.0
-_ACTIVE = "http.gateway.downstream_rq_active:"
+_QUIET_POLLS = 10
+"""So many looks without a call under way: whoever still has a connection does not use it."""
 
 
 async def run(settings: Settings) -> int:
@@ -70,19 +71,27 @@ def command(settings: Settings) -> list[str]:
 
 
 async def _drain(settings: Settings) -> None:
-    """Be unready while new calls still come, then wait for the last of those in flight."""
+    """Be unready while new calls still come, take no new connections, and wait for those there are to end."""
     # From now on /readyz says 503, and every answer asks its client to connect elsewhere.
     await asyncio.to_thread(ask, settings.admin_port, "POST", "/healthcheck/fail")
     await asyncio.sleep(settings.drain_s)
+    # Clients that know several gateways by address go on connecting until nobody listens.
+    await asyncio.to_thread(ask, settings.admin_port, "POST", "/drain_listeners")
+    quiet = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(settings.grace_s):
-            while await _calls_in_flight(settings.admin_port):  # noqa: ASYNC110 - asked of another process
+            while quiet < _QUIET_POLLS:
+                connections = await _count(settings.admin_port, "downstream_cx_active")
+                # A connection without calls ends by its client's will only: it need not be waited for.
+                quiet = 0 if await _count(settings.admin_port, "downstream_rq_active") else quiet + 1
+                if not connections:
+                    return
                 await asyncio.sleep(_POLL_S)
 
 
-async def _calls_in_flight(admin_port: int) -> int:
-    answer = await asyncio.to_thread(ask, admin_port, "GET", "/stats?filter=^http.gateway.downstream_rq_active$")
-    _, found, rest = answer.partition(_ACTIVE)
+async def _count(admin_port: int, name: str) -> int:
+    answer = await asyncio.to_thread(ask, admin_port, "GET", f"/stats?filter=^http.gateway.{name}$")
+    _, found, rest = answer.partition(f"{name}:")
     return int(rest.split()[0]) if found else 0
 
 

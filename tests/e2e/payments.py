@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.e2e.conftest import transfer_fields
 from tests.e2e.parts import Customer, Parts
-from tests.e2e.wire import Answer, GrpcWire
+from tests.e2e.wire import Answer, Wire
 
 _OPEN = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNANSWERED"}
 _RESOLVE_TIMEOUT_S = 5.0
@@ -53,11 +53,22 @@ async def paying(
     parts: Parts, customers: Sequence[Customer], callers: int, amount_minor: int = 1, connections: int = 4
 ) -> AsyncIterator[Log]:
     """While the context is open `callers` pay at random; at its end the last calls are waited for."""
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(parts.channel()) for _ in range(connections)]
+        async with paying_through(wires, customers, callers, amount_minor) as log:
+            yield log
+
+
+@asynccontextmanager
+async def paying_through(
+    wires: Sequence[Wire], customers: Sequence[Customer], callers: int, amount_minor: int = 1
+) -> AsyncIterator[Log]:
+    """The same by these clients, who are shared out among the callers."""
     log = Log()
     stop = asyncio.Event()
     choice = random.Random(7)
 
-    async def pay(wire: GrpcWire) -> None:
+    async def pay(wire: Wire) -> None:
         while not stop.is_set():
             source, destination = choice.sample(customers, 2)
             fields = transfer_fields(source.account_id, destination.account_id, amount_minor)
@@ -68,14 +79,12 @@ async def paying(
             if payment.answer.code == "UNAVAILABLE":
                 await asyncio.sleep(0.05)
 
-    async with AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(parts.channel()) for _ in range(connections)]
-        running = [asyncio.create_task(pay(wires[number % connections])) for number in range(callers)]
-        try:
-            yield log
-        finally:
-            stop.set()
-            await asyncio.gather(*running)
+    running = [asyncio.create_task(pay(wires[number % len(wires)])) for number in range(callers)]
+    try:
+        yield log
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
 
 
 async def resolve(parts: Parts, log: Log) -> int:
