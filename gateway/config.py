@@ -9,18 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
-from urllib.parse import urlsplit
+
+from gateway.observed import LOOPBACK, Observed, endpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-LOOPBACK = "127.0.0.1"
 TEMPLATE = ROOT / "envoy" / "envoy.yaml"
 WWW = ROOT / "envoy" / "www"
-STATS_PATH = "/stats/prometheus"
-# Nothing that tells what is secret, or changes more than whether new calls are wanted.
-_ADMIN_PATHS = [
-    {"prefix": "/stats"},
-    *({"exact": path} for path in ("/ready", "/healthcheck/fail", "/drain_listeners")),
-]
 
 
 class GatewayError(Exception):
@@ -44,52 +38,6 @@ class Certificate:
     @property
     def key(self) -> Path:
         return self.folder / "tls.key"
-
-
-@dataclass(frozen=True)
-class Observed:
-    """How the gateway is looked at.
-
-    Attributes:
-        admin_port: Port on loopback that tells the statistics and drains the gateway; None: neither.
-        stats_address: Address the statistics are passed on at.
-        stats_port: Port for that; 0: any free one.
-        collector_url: Base URL of a collector of traces that takes OTLP over HTTP; empty: nothing is traced.
-        traced_percent: How many of a hundred requests are sampled.
-    """
-
-    admin_port: int | None = None
-    stats_address: str = LOOPBACK
-    stats_port: int = 0
-    collector_url: str = ""
-    traced_percent: int = 100
-
-    def placeholders(self) -> dict[str, object]:
-        """What the template is told of it."""
-        collector = urlsplit(self.collector_url)
-        collectors = [_endpoint(collector.hostname, collector.port or 4318)] if collector.hostname else []
-        admin = [] if self.admin_port is None else [_endpoint(LOOPBACK, self.admin_port)]
-        return {
-            "ADMIN": json.dumps({**admin[0]["endpoint"], "allow_paths": _ADMIN_PATHS} if admin else {}),
-            "ADMIN_ENDPOINTS": json.dumps(admin),
-            "STATS_ADDRESS": self.stats_address,
-            "STATS_PORT": self.stats_port,
-            "TRACING": json.dumps(self._tracing() if collectors else None),
-            "TRACE_ID": "%TRACE_ID%" if collectors else "%REQ(X-REQUEST-ID)%",
-            "COLLECTOR_ENDPOINTS": json.dumps(collectors),
-        }
-
-    def _tracing(self) -> dict[str, object]:
-        uri = {"uri": f"{self.collector_url.rstrip('/')}/v1/traces", "cluster": "collector", "timeout": "5s"}
-        provider = {
-            "name": "envoy.tracers.opentelemetry",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                "service_name": "gateway",
-                "http_service": {"http_uri": uri},
-            },
-        }
-        return {"random_sampling": {"value": self.traced_percent}, "provider": provider}
 
 
 def render(
@@ -131,7 +79,7 @@ def render(
     Raises:
         GatewayError: No Swagger UI bundle is installed.
     """
-    endpoints = [_endpoint(host, port) for host, port in server_endpoints]
+    endpoints = [endpoint(host, port) for host, port in server_endpoints]
     variables = {
         "GATEWAY_ADDRESS": listen_address,
         "GATEWAY_PORT": gateway_port,
@@ -149,10 +97,6 @@ def render(
         **(observed or Observed()).placeholders(),
     }
     output.write_text(Template(TEMPLATE.read_text()).substitute(variables))
-
-
-def _endpoint(host: str, port: int) -> dict[str, dict[str, object]]:
-    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
 
 
 def _downstream_tls(certificate: Certificate | None, watched: Path) -> dict[str, object] | None:

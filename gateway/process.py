@@ -5,14 +5,13 @@ import signal
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
-from gateway.config import LOOPBACK, Observed, gateway_command, render
+from gateway.config import gateway_command, render
+from gateway.observed import DRAIN_PATH, FAIL_PATH, LOOPBACK, STATS_PATH, Observed
 from gateway.settings import Settings
 
 _POLL_S = 0.2
 _STOP_S = 5.0
 _ANSWER_S = 3.0
-_QUIET_POLLS = 10
-"""So many looks without a call under way: whoever still has a connection does not use it."""
 
 
 async def run(settings: Settings) -> int:
@@ -64,7 +63,6 @@ def command(settings: Settings) -> list[str]:
             stats_address=settings.listen_address,
             stats_port=settings.metrics_port,
             collector_url=settings.collector_url,
-            traced_percent=settings.traced_percent,
         ),
     )
     return gateway_command(config, threads=settings.threads)
@@ -73,26 +71,23 @@ def command(settings: Settings) -> list[str]:
 async def _drain(settings: Settings) -> None:
     """Be unready while new calls still come, take no new connections, and wait for those there are to end."""
     # From now on /readyz says 503, and every answer asks its client to connect elsewhere.
-    await asyncio.to_thread(ask, settings.admin_port, "POST", "/healthcheck/fail")
+    await asyncio.to_thread(ask, settings.admin_port, "POST", FAIL_PATH)
     await asyncio.sleep(settings.drain_s)
     # Clients that know several gateways by address go on connecting until nobody listens.
-    await asyncio.to_thread(ask, settings.admin_port, "POST", "/drain_listeners")
+    await asyncio.to_thread(ask, settings.admin_port, "POST", DRAIN_PATH)
     quiet = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(settings.grace_s):
-            while quiet < _QUIET_POLLS:
-                connections = await _count(settings.admin_port, "downstream_cx_active")
-                # A connection without calls ends by its client's will only: it need not be waited for.
+            # A connection without calls ends by its client's will only: it is not waited for.
+            while quiet < _QUIET_POLLS and await _count(settings.admin_port, "downstream_cx_active"):
                 quiet = 0 if await _count(settings.admin_port, "downstream_rq_active") else quiet + 1
-                if not connections:
-                    return
                 await asyncio.sleep(_POLL_S)
 
 
 async def _count(admin_port: int, name: str) -> int:
-    answer = await asyncio.to_thread(ask, admin_port, "GET", f"/stats?filter=^http.gateway.{name}$")
-    _, found, rest = answer.partition(f"{name}:")
-    return int(rest.split()[0]) if found else 0
+    answer = await asyncio.to_thread(ask, admin_port, "GET", f"{STATS_PATH}?filter=^http.gateway.{name}$")
+    counts = [line.split()[-1] for line in answer.splitlines() if line and not line.startswith("#")]
+    return int(counts[0]) if counts else 0
 
 
 def ask(admin_port: int, method: str, path: str) -> str:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from gateway.config import Observed, gateway_command, render
+from gateway.config import gateway_command, render
+from gateway.observed import Observed
 from local.errors import StackError
 from local.postgres import (
     APPLICATION_ROLE,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Observed, gateway_command, render
+from gateway.config import gateway_command, render
+from gateway.observed import Observed
 from local.ports import free_ports
 from local.probes import answers_http
 from local.process import Service, start_service

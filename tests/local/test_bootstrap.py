@@ -75,3 +75,11 @@ class TestBootstrap:
         moved = checkout.rename(checkout.with_name("moved"))
         status, printed = bootstrap(moved)
         assert (status, printed.splitlines()[0].split()[:2]) == (0, ["Making", str(moved / ".venv")])
+
+    def test_programs_that_check_deployment_are_installed_apart(self, checkout: Path) -> None:
+        (checkout / "requirements" / "deploy.txt").write_text("# nothing\n")
+        command = [sys.executable, str(checkout / "local" / "bootstrap.py"), "deploy"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[0].split()[:2] == ["Making", str(checkout / ".venv-deploy")]
+        assert (checkout / ".venv-deploy" / "installed-deploy.txt").exists()
+        assert not (checkout / ".venv").exists()

@@ -17,6 +17,10 @@ from local.process import Child, Service, start_service
 from local.settings import ROOT, Settings, read_settings
 from tests.conftest import stack_environment
 
+# On a machine that is busy with other tests each start may take half a minute.
+pytestmark = pytest.mark.timeout(240)
+PATIENCE_S = 60
+
 
 def made(target: str) -> list[str]:
     """What make would run for a target after it has looked after .venv."""
@@ -43,14 +47,14 @@ class Terminals:
     async def start(self, target: str, ready: Callable[[], Awaitable[bool]]) -> Child:
         child = await start_service(Service(target, made(target), ready, self.environment), self._logs)
         self._stack.push_async_callback(child.stop)
-        await asyncio.wait_for(child.wait_ready(), 40)
+        await asyncio.wait_for(child.wait_ready(), PATIENCE_S)
         return child
 
     async def run(self, *command: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=ROOT, env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        printed, _ = await asyncio.wait_for(process.communicate(), 40)
+        printed, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         return process.returncode or 0, printed.decode()
 
     def sign_up(self, username: str) -> int:
@@ -92,7 +96,7 @@ class TestPartByPart:
             ]
 
             assert await asyncio.to_thread(terminals.sign_up, "carol") == 200
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not await has_mail(settings):
                     await asyncio.sleep(0.05)
 

@@ -8,7 +8,6 @@ import pytest
 from local.settings import ROOT
 from tests.observability.conftest import Observed
 from tests.observability.expressions import RULES, Expression, boards, of_dashboards, of_rules, rules
-from tools.deploy_checks import prometheus as check_prometheus
 
 pytestmark = pytest.mark.timeout(240)
 _PATIENCE_S = 30
@@ -128,8 +127,3 @@ class TestRules:
             silent = [case.lstrip().startswith("exp_alerts: []") for case in cases]
             assert True in silent, rule["alert"]
             assert False in silent, rule["alert"]
-
-
-class TestCheck:
-    def test_configuration_and_rules_pass(self) -> None:
-        assert check_prometheus.check() == []
