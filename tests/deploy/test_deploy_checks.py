@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.deploy_checks import CHECKS, compose, gateway, images, workflows, yaml_style
+from tools.deploy_checks import CHECKS, compose, gateway, images, manifests, terraform, workflows, yaml_style
 from tools.deploy_checks.__main__ import report
 from tools.deploy_checks.check import Check, ProgramMissingError, command, find_program
 from tools.generate import ROOT
@@ -21,6 +21,7 @@ FILES = (
     "gateway",
     "gen/bank.binpb",
     "gen/openapi.json",
+    "k8s",
 )
 CI = ".github/workflows/ci.yml"
 
@@ -57,6 +58,12 @@ FAULTS = [
     ("action pins", CI, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7", "ci.yml:"),
     ("action pins", CI, " # v7.0.1", "", "write owner/name@COMMIT # vN.N.N"),
     ("envoy", "envoy/envoy.yaml", "lb_policy: LEAST_REQUEST", "lb_policy: LEAST", "LEAST"),
+    ("manifest schemas", "k8s/base/server.yaml", "enableServiceLinks", "enableServiceLink", "'enableServiceLink' was"),
+    ("manifest schemas", "k8s/base/kustomization.yaml", "- worker.yaml", "- jobs.yaml", "jobs.yaml"),
+    ("checkov kubernetes", "k8s/base/worker.yaml", "Escalation: false", "Escalation: true", "CKV_K8S_20"),
+    ("terraform", "k8s/aws/environment/dns.tf", "var.domain", "var.name", "var.name is not declared"),
+    ("checkov terraform", "k8s/aws/environment/database.tf", "encrypted     = true", "encrypted = false", "CKV_AWS_16"),
+    ("checkov terraform", "k8s/aws/environment/dns.tf", "{", "{{", "dns.tf: cannot be parsed"),
     ("envoy", "gateway/config.py", '"alpn_protocols"', '"alpn"', "alpn"),
 ]
 
@@ -111,7 +118,7 @@ class TestFaults:
         assert "no file matches Dockerfile" in capsys.readouterr().out
 
     def test_every_check_has_a_fault_that_it_notices(self) -> None:
-        modules = (compose, gateway, images, workflows, yaml_style)
+        modules = (compose, gateway, images, manifests, terraform, workflows, yaml_style)
         names = {each.name for module in modules for each in module.CHECKS}
         assert names - {fault[0] for fault in FAULTS} == set()
         assert names <= {each.name for each in CHECKS}
