@@ -8,7 +8,7 @@ INSTALL = @command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: inst
 	$(PYTHON) local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime run reset seed mail-preview postgres redis mail createdb server worker gateway gen fmt lint types check deploy-tools check-deploy pin-images release-notes test test-long bench bench-growth \
+.PHONY: help setup runtime run reset seed mail-preview observe postgres redis mail createdb server worker gateway gen fmt lint types check deploy-tools check-deploy pin-images release-notes test test-long bench bench-growth \
 	verify administrator migrate-up migrate-down migrate-status migrate-new
 
 help: ## List the targets
@@ -34,6 +34,9 @@ mail-preview: runtime ## Write every mail with sample data to .local/mail-previe
 
 verify: runtime ## Check every balance of the running service against its entries
 	@$(VENV_PYTHON) -m local verify
+
+observe: runtime ## Watch the running service with Prometheus, and Grafana where it is installed; Ctrl-C ends it
+	@exec $(VENV_PYTHON) -m local observe
 
 postgres: runtime ## Start PostgreSQL alone; Ctrl-C stops it, data stays in .local/
 	@exec $(VENV_PYTHON) -m local postgres

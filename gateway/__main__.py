@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.config import Certificate, GatewayError
+from gateway.observed import READY_PATH
 from gateway.process import ask, command, run
 from gateway.settings import Settings, read_settings
 
@@ -26,7 +27,7 @@ def validate(settings: Settings) -> int:
 
 def ready(settings: Settings) -> int:
     """Ask the gateway on this machine whether it takes calls: 0 if it does, also without a server to hand them to."""
-    return 0 if ask(settings.admin_port, "GET", "/ready") else 1
+    return 0 if ask(settings.admin_port, "GET", READY_PATH) else 1
 
 
 def main() -> int:

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
+from gateway.observed import LOOPBACK, Observed, endpoint
+
 ROOT = Path(__file__).resolve().parent.parent
-LOOPBACK = "127.0.0.1"
 TEMPLATE = ROOT / "envoy" / "envoy.yaml"
 WWW = ROOT / "envoy" / "www"
 
@@ -54,7 +55,7 @@ def render(
     openapi: Path = ROOT / "gen" / "openapi.json",
     descriptor_set: Path = ROOT / "gen" / "bank.binpb",
     certificate: Certificate | None = None,
-    admin_port: int | None = None,
+    observed: Observed | None = None,
 ) -> None:
     """Write the gateway's configuration.
 
@@ -73,12 +74,12 @@ def render(
         descriptor_set: The contract as the compiler describes it.
         certificate: What both ports prove themselves with; None: they speak without TLS. A second file beside
             `output` then tells the gateway to watch it.
-        admin_port: Port on the loopback address that tells and changes the state of the gateway; None: no such port.
+        observed: How it is looked at; None: not at all.
 
     Raises:
         GatewayError: No Swagger UI bundle is installed.
     """
-    endpoints = [{"endpoint": {"address": _address(host, port)}} for host, port in server_endpoints]
+    endpoints = [endpoint(host, port) for host, port in server_endpoints]
     variables = {
         "GATEWAY_ADDRESS": listen_address,
         "GATEWAY_PORT": gateway_port,
@@ -93,13 +94,9 @@ def render(
         "WWW": _quoted(www),
         "SWAGGER_UI": _quoted(swagger_ui or swagger_ui_dir()),
         "DOWNSTREAM_TLS": json.dumps(_downstream_tls(certificate, output.with_name("certificate.json"))),
-        "ADMIN": json.dumps({} if admin_port is None else {"address": _address(LOOPBACK, admin_port)}),
+        **(observed or Observed()).placeholders(),
     }
     output.write_text(Template(TEMPLATE.read_text()).substitute(variables))
-
-
-def _address(host: str, port: int) -> dict[str, object]:
-    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def _downstream_tls(certificate: Certificate | None, watched: Path) -> dict[str, object] | None:

@@ -5,13 +5,13 @@ import signal
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
-from gateway.config import LOOPBACK, gateway_command, render
+from gateway.config import gateway_command, render
+from gateway.observed import FAIL_PATH, LOOPBACK, STATS_PATH, Observed
 from gateway.settings import Settings
 
 _POLL_S = 0.2
 _STOP_S = 5.0
 _ANSWER_S = 3.0
-_ACTIVE = "http.gateway.downstream_rq_active:"
 
 
 async def run(settings: Settings) -> int:
@@ -58,7 +58,12 @@ def command(settings: Settings) -> list[str]:
         xff_trusted_hops=settings.xff_trusted_hops,
         calls_per_second=settings.calls_per_second,
         certificate=settings.certificate,
-        admin_port=settings.admin_port,
+        observed=Observed(
+            admin_port=settings.admin_port,
+            stats_address=settings.listen_address,
+            stats_port=settings.metrics_port,
+            collector_url=settings.collector_url,
+        ),
     )
     return gateway_command(config, threads=settings.threads)
 
@@ -66,7 +71,7 @@ def command(settings: Settings) -> list[str]:
 async def _drain(settings: Settings) -> None:
     """Be unready while new calls still come, then wait for the last of those in flight."""
     # From now on /readyz says 503, and every answer asks its client to connect elsewhere.
-    await asyncio.to_thread(ask, settings.admin_port, "POST", "/healthcheck/fail")
+    await asyncio.to_thread(ask, settings.admin_port, "POST", FAIL_PATH)
     await asyncio.sleep(settings.drain_s)
     with suppress(TimeoutError):
         async with asyncio.timeout(settings.grace_s):
@@ -75,9 +80,9 @@ async def _drain(settings: Settings) -> None:
 
 
 async def _calls_in_flight(admin_port: int) -> int:
-    answer = await asyncio.to_thread(ask, admin_port, "GET", "/stats?filter=^http.gateway.downstream_rq_active$")
-    _, found, rest = answer.partition(_ACTIVE)
-    return int(rest.split()[0]) if found else 0
+    answer = await asyncio.to_thread(ask, admin_port, "GET", f"{STATS_PATH}?filter=^http.gateway.downstream_rq_active$")
+    counts = [line.split()[-1] for line in answer.splitlines() if line and not line.startswith("#")]
+    return int(counts[0]) if counts else 0
 
 
 def ask(admin_port: int, method: str, path: str) -> str:

@@ -17,6 +17,10 @@ class Settings:
     grpc_port: int
     admin_port: int
     """On the loopback address alone; the process itself drains the gateway through it."""
+    metrics_port: int
+    """Where Prometheus reads the statistics, on the address of the other ports."""
+    collector_url: str
+    """Collector of traces, which server and worker find by the same variable; empty: nothing is traced."""
     server_endpoints: tuple[tuple[str, int], ...]
     """Host and port of the servers; a name stands for every address it resolves to."""
     certificate: Certificate | None
@@ -45,7 +49,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         listen_address=given.get("GATEWAY_ADDRESS", "0.0.0.0"),
         gateway_port=_number(given, "GATEWAY_PORT", 8080, largest=65_535),
         grpc_port=_number(given, "GATEWAY_GRPC_PORT", 9090, largest=65_535),
-        admin_port=_number(given, "GATEWAY_ADMIN_PORT", 9901, largest=65_535),
+        admin_port=_number(given, "GATEWAY_ADMIN_PORT", 9902, largest=65_535),
+        metrics_port=_number(given, "GATEWAY_METRICS_PORT", 9901, largest=65_535),
+        collector_url=given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         server_endpoints=_endpoints(given.get("SERVER_ENDPOINTS", "")),
         certificate=None if tls_dir is None else Certificate(Path(tls_dir)),
         xff_trusted_hops=_number(given, "XFF_TRUSTED_HOPS", 0, largest=16),

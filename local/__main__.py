@@ -1,4 +1,4 @@
-"""The launcher: `python -m local run|reset|seed|verify`, or one part of the stack: `python -m local postgres`."""
+"""The launcher: `python -m local run|reset|seed|verify|observe`, or a part of the stack: `python -m local postgres`."""
 
 import argparse
 import asyncio
@@ -6,7 +6,8 @@ import sys
 
 from gateway.config import GatewayError
 from local.errors import StackError
-from local.launcher import reset, run, seed_running, verify_running
+from local.launcher import reset, run, say, seed_running, verify_running
+from local.observe import observe
 from local.parts import PARTS, become, create_database
 from local.settings import read_settings
 from migrate.runner import MigrationError
@@ -14,7 +15,7 @@ from migrate.runner import MigrationError
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="The whole service on this machine.")
-    parser.add_argument("action", choices=["run", "reset", "seed", "verify", "createdb", *PARTS])
+    parser.add_argument("action", choices=["run", "reset", "seed", "verify", "observe", "createdb", *PARTS])
     action = parser.parse_args().action
     try:
         settings = read_settings()
@@ -24,6 +25,8 @@ def main() -> int:
             reset(settings)
         elif action == "seed":
             asyncio.run(seed_running(settings))
+        elif action == "observe":
+            asyncio.run(observe(settings, say))
         elif action == "verify":
             asyncio.run(verify_running(settings))
         elif action == "createdb":

@@ -10,6 +10,8 @@ from local.errors import StackError
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 WORKER_METRICS_OFFSET = 100
+GATEWAY_METRICS_OFFSET = 200
+GATEWAY_ADMIN_OFFSET = 201
 
 # What belongs to the launcher alone: services are told what they need one by one.
 _OWN_VARIABLES = ("MIGRATION_DATABASE_URL", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
@@ -28,7 +30,8 @@ class Settings:
     """Server process i listens on server_port + i."""
     server_processes: int
     metrics_port: int
-    """Server process i serves metrics on metrics_port + i, the worker on metrics_port + 100; 0 turns them off."""
+    """Server process i serves metrics on metrics_port + i, the worker on metrics_port + 100, the gateway on
+    metrics_port + 200; 0 turns them off."""
     gateway_port: int
     gateway_grpc_port: int
     gateway_calls_per_second: int
@@ -38,13 +41,28 @@ class Settings:
     migration_database_url: str | None = field(repr=False)
     redis_url: str | None = field(repr=False)
     """A Redis of the user's; None starts an embedded one."""
+    prometheus_port: int
+    """Of `make observe`, as is grafana_port: the stack itself does not use them."""
+    grafana_port: int
     public_url: str
+    collector_url: str
+    """Collector of traces, which server and worker find by the same variable; empty: nothing is traced."""
     inherited: Mapping[str, str] = field(repr=False)
     """The launcher's own environment, handed on to the services it starts."""
 
     @property
     def server_ports(self) -> list[int]:
         return [self.server_port + index for index in range(self.server_processes)]
+
+    @property
+    def gateway_metrics_port(self) -> int:
+        """0: any free one, where nobody asks."""
+        return self.metrics_port + GATEWAY_METRICS_OFFSET if self.metrics_port else 0
+
+    @property
+    def gateway_admin_port(self) -> int | None:
+        """From which the gateway's metrics come; None without metrics."""
+        return self.metrics_port + GATEWAY_ADMIN_OFFSET if self.metrics_port else None
 
     @property
     def logs_dir(self) -> Path:
@@ -73,6 +91,7 @@ class Settings:
             used.append((self.redis_port, "REDIS_PORT"))
         if self.metrics_port:
             offsets = [*range(self.server_processes), WORKER_METRICS_OFFSET]
+            offsets += [GATEWAY_METRICS_OFFSET, GATEWAY_ADMIN_OFFSET]
             used += [(self.metrics_port + offset, "METRICS_PORT") for offset in offsets]
         return used
 
@@ -100,7 +119,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         database_url=given.get("DATABASE_URL"),
         migration_database_url=given.get("MIGRATION_DATABASE_URL", given.get("DATABASE_URL")),
         redis_url=given.get("REDIS_URL"),
+        prometheus_port=_number(given, "PROMETHEUS_PORT", 9095),
+        grafana_port=_number(given, "GRAFANA_PORT", 3000),
         public_url=given.get("PUBLIC_URL", f"http://localhost:{gateway_port}"),
+        collector_url=given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         inherited={name: value for name, value in environment.items() if name not in _OWN_VARIABLES},
     )
 

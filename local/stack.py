@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.config import gateway_command, render
+from gateway.observed import Observed
 from local.errors import StackError
 from local.postgres import (
     APPLICATION_ROLE,
@@ -153,6 +154,11 @@ def gateway_service(settings: Settings, environment: Mapping[str, str]) -> Servi
         server_endpoints=[(LOOPBACK, port) for port in settings.server_ports],
         reflection=True,
         calls_per_second=settings.gateway_calls_per_second,
+        observed=Observed(
+            admin_port=settings.gateway_admin_port,
+            stats_port=settings.gateway_metrics_port,
+            collector_url=settings.collector_url,
+        ),
     )
     ready = partial(answers_http, settings.gateway_port, "/readyz")
     return Service("gateway", gateway_command(config), ready, environment)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import platform
+from collections.abc import AsyncIterator
 from functools import partial
 
 import grpc
@@ -39,8 +41,9 @@ from server.audit.operations import AuditLog
 from server.clock import DatabaseClock, read_clock
 from server.config import Settings
 from server.credentials import CredentialCheck
-from server.database import Database, close_all, open_pool
+from server.database import Database, close_all, open_pool, show_pool
 from server.error_status import status_of
+from server.event_loop import measure_lag
 from server.events.hub import EventHub
 from server.events.operations import CONNECTIONS as EVENT_CONNECTIONS
 from server.events.operations import EVENT_SETTINGS, EventReader
@@ -54,6 +57,7 @@ from server.ledger.batches import BATCHES_AT_ONCE, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.rpc import LedgerServicer
 from server.ledger.verification import VERIFY_TIMEOUT_S
+from server.metrics import BUILD_INFO
 from server.orders.operations import Orders
 from server.orders.rpc import OrderServicer
 from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE, OrderTransactions
@@ -68,6 +72,7 @@ from server.sessions.operations import Sessions
 from server.sessions.rpc import SessionServicer
 from server.throttles import Action, RateLimits, SignInThrottle
 from server.tokens import AccessTokens, MailTokens
+from server.tracing import Tracing, open_tracing
 from server.transfers.operations import TransferReader
 from server.transfers.rpc import TransferServicer
 from server.transfers.schedules.operations import Schedules
@@ -133,23 +138,44 @@ async def serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Even
         RuntimeError: The port is in use, an RPC has no line in server/access.py, or one streams requests.
     """
     _refuse_unguarded()
+    async with _observed(settings, process) as tracing:
+        await _serve(settings, keys, process, stop, tracing)
+
+
+@contextlib.asynccontextmanager
+async def _observed(settings: Settings, process: int) -> AsyncIterator[Tracing | None]:
+    """Metrics, and traces if they are wanted, as long as the context lasts."""
     if settings.metrics_port:
+        BUILD_INFO.labels(settings.build_version, platform.python_version()).set(1)
         start_http_server(settings.metrics_port + process, addr=settings.server_host)
+    tracing = open_tracing(settings.otel_exporter_otlp_endpoint, "server", str(process), settings.build_version)
+    lag = asyncio.create_task(measure_lag(), name="event loop lag")
+    try:
+        yield tracing
+    finally:
+        lag.cancel()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
+
+
+async def _serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Event, tracing: Tracing | None) -> None:
     url = settings.database_url.get_secret_value()
-    database = Database(await open_pool(url, size=settings.read_pool_size))
-    whole_ledger = Database(await open_pool(url, size=2, statement_timeout_s=VERIFY_TIMEOUT_S))
+    database = Database(await open_pool(url, size=settings.read_pool_size), "read")
+    whole_ledger = Database(await open_pool(url, size=2, statement_timeout_s=VERIFY_TIMEOUT_S), "verify")
     ledger_pool = await open_pool(
         url, size=1 + BATCHES_AT_ONCE + settings.ledger_side_connections, settings=LEDGER_SETTINGS
     )
+    show_pool("ledger", ledger_pool)
     ledger = CommitQueue(ledger_pool, settings.ledger_side_connections)
     batches = Batches(ledger_pool)
-    order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS))
+    order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS), "orders")
     reference = ReferenceData()
     passwords = Passwords(settings.password_threads)
     clock = DatabaseClock()
     watches = await open_watches(url, database, clock)
     server, health_servicer = _build(
-        settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords, watches
+        *(settings, keys, clock, database, whole_ledger, order_database, ledger, batches, reference, passwords),
+        *(watches, tracing),
     )
     address = f"{settings.server_host}:{settings.server_port + process}"
     server.add_insecure_port(address)
@@ -199,6 +225,7 @@ def _build(
     reference: ReferenceData,
     passwords: Passwords,
     watches: Watches,
+    tracing: Tracing | None = None,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     page_tokens = PageTokens(keys.page_token_key)
     tokens = AccessTokens(keys, settings.token_format, settings.access_token_ttl_s, clock)
@@ -211,21 +238,15 @@ def _build(
     ttls = {"idle_ttl_s": settings.session_idle_ttl_s, "ttl_s": settings.session_ttl_s}
     sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"
-    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, _quota(settings.calls_per_second))
+    quota = _quota(settings.calls_per_second)
+    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, quota, tracing)
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     users = _users(database, passwords, credentials, Links(MailTokens(keys.mail_token_key)), rate_limits, page_tokens)
     user_service_pb2_grpc.add_UserServiceServicer_to_server(users, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
+    statements = Statements(database, accounts, page_tokens)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(
-            accounts,
-            AccountStanding(database),
-            Statements(database, accounts, page_tokens),
-            ledger,
-            transfers,
-            reference,
-        ),
-        server,
+        AccountServicer(accounts, AccountStanding(database), statements, ledger, transfers, reference), server
     )
     transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
         TransferServicer(
@@ -264,7 +285,7 @@ def _add_shop(
 
 async def open_watches(url: str, database: Database, clock: DatabaseClock) -> Watches:
     """The feed: its past on connections of its own, what happens on those that all share."""
-    past = Database(await open_pool(url, size=EVENT_CONNECTIONS, settings=EVENT_SETTINGS))
+    past = Database(await open_pool(url, size=EVENT_CONNECTIONS, settings=EVENT_SETTINGS), "events")
     return Watches(EventReader(past), EventHub(database), clock)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from bankdb.requests import get_clock
 
 from server.database import Connection
+from server.metrics import CLOCK_SKEW
 
 
 async def read_clock(connection: Connection) -> datetime:
@@ -38,3 +39,4 @@ class DatabaseClock:
     def tell(self, now: datetime) -> None:
         """Take over what the database just said."""
         self._start = now.timestamp() - self._elapsed()
+        CLOCK_SKEW.set(self._machine() - now.timestamp())

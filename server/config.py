@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     """The worker creates this file once it takes jobs."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otel_exporter_otlp_endpoint: str = ""
+    """Base URL of a collector of traces, which takes OTLP over HTTP; empty: nothing is traced."""
+    build_version: str = "development"
+    """What is running, as the metrics and traces name it."""
 
     @property
     def is_production(self) -> bool:

@@ -4,12 +4,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from server.errors import BankError, Contended, DatabaseUnavailable
+from server.metrics import POOL_CONNECTIONS, POOL_CONNECTIONS_MAX, POOL_TIMEOUTS, POOL_WAITING
+from server.tracing import current_trace, traced
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 Result = TypeVar("Result")
@@ -36,6 +39,8 @@ CONNECTION_ERRORS = (
 )
 # A statement was cut off, by the server's limit or by ours.
 TIMEOUT_ERRORS = (TimeoutError, asyncpg.QueryCanceledError)
+
+_after_commit: ContextVar[list[Callable[[], None]]] = ContextVar("after_commit")
 
 
 async def open_pool(
@@ -70,15 +75,33 @@ async def open_pool(
     )
 
 
+def show_pool(name: str, pool: asyncpg.Pool) -> None:
+    """Have the metrics show how many connections of the pool are used."""
+    POOL_CONNECTIONS.labels(name, "used").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    POOL_CONNECTIONS.labels(name, "idle").set_function(pool.get_idle_size)
+    POOL_CONNECTIONS_MAX.labels(name).set(pool.get_max_size())
+
+
 async def _keep(_: Connection) -> None:
     return None
 
 
 class Database:
-    """The connections that everything but the posting of money shares."""
+    """The connections that everything but the posting of money shares.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Args:
+        pool: Opened by `open_pool`.
+        name: What the metrics call it; empty: they do not show it.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, name: str = "") -> None:
         self._pool = pool
+        self._name = name
+        self._waiting = 0
+        if name:
+            show_pool(name, pool)
+            POOL_WAITING.labels(name).set_function(lambda: self._waiting)
+            POOL_TIMEOUTS.labels(name)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -90,12 +113,21 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection was free within ACQUIRE_TIMEOUT_S.
         """
+        self._waiting += 1
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except TimeoutError:
+            POOL_TIMEOUTS.labels(self._name).inc()
             raise DatabaseUnavailable from None
+        finally:
+            self._waiting -= 1
+        trace = current_trace()
         try:
-            yield connection
+            if trace is None:
+                yield connection
+            else:
+                with connection.query_logger(trace.add_statement):
+                    yield connection
         except (asyncio.CancelledError, TimeoutError):
             with suppress(asyncpg.InterfaceError):  # it was lost already
                 connection.terminate()
@@ -115,9 +147,15 @@ class Database:
             What `work` returned in the run that was committed.
         """
         for tries_left in range(TRIES_MAX - 1, -1, -1):
+            told: list[Callable[[], None]] = []
+            _after_commit.set(told)
             try:
-                async with self.connection() as connection, connection.transaction():
-                    return await work(connection)
+                with traced("transaction"):
+                    async with self.connection() as connection, connection.transaction():
+                        result = await work(connection)
+                for tell in told:
+                    tell()
+                return result
             except SERIALIZATION_ERRORS:
                 if tries_left == 0:
                     raise
@@ -131,6 +169,16 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+
+def after_commit(tell: Callable[[], None]) -> None:
+    """Have something done when the present `Database.transaction` is committed, and not if it is rolled back.
+
+    In a transaction that was begun by other means nothing is done: whoever commits that one knows.
+    """
+    told = _after_commit.get(None)
+    if told is not None:
+        told.append(tell)
 
 
 async def close_all(*databases: Database) -> None:

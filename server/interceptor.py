@@ -25,9 +25,10 @@ from server.caller import Caller, Origin, set_caller, set_idempotency_key, set_o
 from server.database import TIMEOUT_ERRORS, as_bank_error
 from server.error_status import code_of, plain_status, status_of
 from server.errors import BankError, FieldViolation, Forbidden, InvalidRequest, Unauthenticated
-from server.metrics import RPC_SECONDS
+from server.metrics import RPC_REFUSALS, RPC_SECONDS
 from server.quotas import CallQuota
 from server.throttles import network_of
+from server.tracing import Trace, Tracing, current_trace, parse_traceparent
 
 _ANSWER_S = 0.05
 """Left before the caller's deadline for telling them, with details, that it was missed."""
@@ -79,6 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         callers: Reads sessions and roles for RPCs that the ledger does not check.
         help_url: Page that describes the reasons of refusals.
         quota: How many calls one user may make, or one address without access token; None: any number.
+        tracing: Where the spans of sampled calls go; None: nowhere.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         callers: CallerReader,
         help_url: str,
         quota: CallQuota | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._access = access
         self._tokens = tokens
         self._callers = callers
         self._help_url = help_url
         self._quota = quota
+        self._tracing = tracing
         self._wrapped: dict[str, MethodHandler] = {}
 
     async def intercept_service(
@@ -123,6 +127,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         access = self._access.get(method)
         quiet = method.startswith("/grpc.health.")  # asked for twice a second by every gateway
         quota = None if quiet else self._quota
+        tracing = None if quiet else self._tracing
         behavior: Behavior = handler.unary_unary  # type: ignore[assignment]  # typed as if synchronous
         deserialize: Callable[[bytes], Any] = handler.request_deserializer  # type: ignore[assignment]
         # The label children are looked up once, not per call.
@@ -130,6 +135,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(raw: bytes, context: Context) -> Any:  # noqa: ANN401 - any response message
             started = perf_counter()
+            trace = None if tracing is None else tracing.begin_call(method[1:], _metadata.get())
             code, error_status, caller = "OK", None, None
             try:
                 async with asyncio.timeout(_time_limit_s(access, context)):
@@ -150,8 +156,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     seconds_ok.observe(duration)
                 else:
                     RPC_SECONDS.labels(method[1:], code).observe(duration)
+                if trace is not None:
+                    trace.answer(code)
+                    trace.end()
                 if not quiet or code != "OK":
-                    _log_call(method, code, error_status, caller, duration)
+                    _log_call(method, code, error_status, caller, duration, trace)
             return await context.abort_with_status(rpc_status.to_status(error_status))
 
         return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
@@ -159,11 +168,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _wrap_stream(self, method: str, handler: MethodHandler) -> MethodHandler:
         """As for one answer; the time limit, the log line and the status are those of the whole stream."""
         access = self._access.get(method)
+        tracing = self._tracing
         behavior: Stream = handler.unary_stream  # type: ignore[assignment]  # typed as if synchronous
         deserialize: Callable[[bytes], Any] = handler.request_deserializer  # type: ignore[assignment]
 
         async def call(raw: bytes, context: Context) -> None:
             started = perf_counter()
+            trace = None if tracing is None else tracing.begin_call(method[1:], _metadata.get())
             code, error_status, caller = "OK", None, None
             try:
                 async with asyncio.timeout(_time_limit_s(access, context)):
@@ -180,7 +191,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 duration = perf_counter() - started
                 RPC_SECONDS.labels(method[1:], code).observe(duration)
-                _log_call(method, code, error_status, caller, duration)
+                if trace is not None:
+                    trace.answer(code)
+                    trace.end()
+                _log_call(method, code, error_status, caller, duration, trace)
             if error_status is not None:
                 await context.abort_with_status(rpc_status.to_status(error_status))
 
@@ -196,7 +210,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             Origin(
                 client_address=address,
                 user_agent=metadata.get("user-agent", "")[:_USER_AGENT_LENGTH_MAX],
-                trace_id=metadata.get("x-request-id", "")[:_TRACE_ID_LENGTH_MAX],
+                trace_id=_trace_id(),
             )
         )
         if access.public:
@@ -224,6 +238,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         trace_id = _trace_id()
         if isinstance(error, TIMEOUT_ERRORS):
             code = grpc.StatusCode.DEADLINE_EXCEEDED
+            RPC_REFUSALS.labels(code.name).inc()
             return code.name, plain_status(
                 code, "DEADLINE_EXCEEDED", "the call took too long: send the same call again", trace_id
             )
@@ -231,7 +246,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if expected is None:
             _log.error("defect", rpc_method=method[1:], trace_id=trace_id, exc_info=error)
             code = grpc.StatusCode.INTERNAL
+            RPC_REFUSALS.labels(code.name).inc()
             return code.name, plain_status(code, "INTERNAL", "internal error: tell the operator the trace id", trace_id)
+        RPC_REFUSALS.labels(expected.reason).inc()
         return code_of(expected).name, status_of(expected, trace_id, self._help_url)
 
 
@@ -245,9 +262,18 @@ def _decode(deserialize: Callable[[bytes], Any], raw: bytes, access: Access | No
 
 
 def _trace_id() -> str:
-    """The id under which gateway and server log this call; made here for calls past the gateway."""
+    """The id under which gateway, server and worker log this call.
+
+    That of the W3C trace where the gateway traces, otherwise the id of the request; made here for calls past the
+    gateway.
+    """
+    if trace := current_trace():
+        return trace.trace_id
     metadata = _metadata.get()
-    return metadata.setdefault("x-request-id", os.urandom(16).hex())[:_TRACE_ID_LENGTH_MAX]
+    if (traceparent := metadata.get("traceparent")) and parse_traceparent(traceparent):
+        return traceparent[3:35]
+    request_id = metadata.get("x-request-id") or metadata.setdefault("x-request-id", os.urandom(16).hex())
+    return request_id[:_TRACE_ID_LENGTH_MAX]
 
 
 def _time_limit_s(access: Access | None, context: Context) -> float:
@@ -257,15 +283,19 @@ def _time_limit_s(access: Access | None, context: Context) -> float:
     return limit_s if remaining_s is None else min(limit_s, max(0.0, remaining_s - _ANSWER_S))
 
 
-def _log_call(method: str, code: str, status: Status | None, caller: Caller | None, duration_s: float) -> None:
+def _log_call(
+    method: str, code: str, status: Status | None, caller: Caller | None, duration_s: float, trace: Trace | None
+) -> None:
     _log.info(
         "call",
         rpc_method=method[1:],
         code=code,
         message=status.message if status else None,
         user_id=str(caller.user_id) if caller else None,
-        trace_id=_metadata.get().get("x-request-id"),
+        trace_id=_trace_id(),
+        request_id=_metadata.get().get("x-request-id"),
         duration_ms=round(duration_s * 1000, 2),
+        **({"span_id": trace.span_id} if trace else {}),
     )
 
 

@@ -5,6 +5,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from server.caller import current_origin
+from server.tracing import current_trace
+
 
 class Job(StrEnum):
     """Jobs by name, as stored in outbox.job."""
@@ -20,8 +23,16 @@ class Job(StrEnum):
 
 
 def payload(**ids: UUID) -> str:
-    """The JSON payload of a job: ids only, never a secret."""
-    return json.dumps({name: str(value) for name, value in ids.items()})
+    """The JSON payload of a job: ids only, never a secret.
+
+    Those of the call that asks for it are added: `trace_id`, and if it is sampled `traceparent`.
+    """
+    content = {name: str(value) for name, value in ids.items()}
+    if trace_id := current_origin().trace_id:
+        content["trace_id"] = trace_id
+    if trace := current_trace():
+        content["traceparent"] = trace.traceparent
+    return json.dumps(content)
 
 
 def encode(job: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ TEST_DATABASE_URL names a superuser of another PostgreSQL (15 or newer) to test 
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from local.redis_server import redis_url as local_redis_url
 from local.secrets import Secrets, load_secrets, new_secrets
 from local.supervisor import Supervisor
 from migrate.runner import MIGRATIONS_DIR, migrate
+from tests.observability.collector import Collector, serve_collector
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
@@ -204,8 +205,14 @@ async def smtp_sink(tmp_path: Path) -> AsyncIterator[MailSink]:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole stack with its demo users, shared by all tests of the run."""
-    folder = tmp_path_factory.mktemp("stack")
-    environment = stack_environment(folder / "state")
+    async with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_stack(folder: Path, **settings: str) -> AsyncIterator[Stack]:
+    """A stack of the caller's own; its logs and state are in the folder."""
+    environment = stack_environment(folder / "state") | settings
     http_url = f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
     launcher = Service(
         name="launcher",
@@ -228,6 +235,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
             mail_dir=folder / "state" / "mail",
             environment=environment,
         )
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Takes traces."""
+    with serve_collector() as serving:
+        yield serving
 
 
 async def _administer(postgres: PostgresServer, statement: str) -> None:

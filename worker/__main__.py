@@ -1,6 +1,8 @@
 """`python -m worker`: jobs, relay, sequencer, hash chain, due work and retention, until SIGTERM or SIGINT."""
 
 import asyncio
+import os
+import platform
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -12,8 +14,11 @@ from prometheus_client import start_http_server
 from server import logs
 from server.config import Settings, SettingsRefusedError, read_settings
 from server.database import Database, close_all, open_pool
+from server.event_loop import measure_lag
 from server.keys import KeysRefusedError, load
+from server.metrics import BUILD_INFO
 from server.tokens import MailTokens
+from server.tracing import open_tracing
 from worker.chain import Chain
 from worker.holds import HoldSweep
 from worker.job_queue import JobQueue
@@ -34,19 +39,27 @@ async def run(settings: Settings, mail_tokens: MailTokens, mail_server: MailServ
     """Work until cancelled; then let running jobs end, within the grace of the settings."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
-        database = Database(await open_pool(url, size=DATABASE_CONNECTIONS, settings={"application_name": "worker"}))
-        sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS))
-        sealing = Database(await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}))
+        database = Database(
+            await open_pool(url, size=DATABASE_CONNECTIONS, settings={"application_name": "worker"}), "worker"
+        )
+        sequencing = Database(await open_pool(url, size=1, settings=CONNECTION_SETTINGS), "sequencer")
+        sealing = Database(
+            await open_pool(url, size=1, settings={**CONNECTION_SETTINGS, "application_name": "chain"}), "chain"
+        )
         stack.push_async_callback(close_all, database, sequencing, sealing)
+        tracing = open_tracing(settings.otel_exporter_otlp_endpoint, "worker", str(os.getpid()), settings.build_version)
+        if tracing is not None:
+            stack.push_async_callback(asyncio.to_thread, tracing.close)
         redis = open_redis(settings.redis_url.get_secret_value())
         stack.push_async_callback(redis.aclose, close_connection_pool=True)
 
         relay = Relay(database, redis, LANES)
         ready_file, grace_s = settings.worker_ready_file, settings.shutdown_grace_s
         work, mail_work = (work_in(lane, database, mail_server, mail_tokens, settings) for lane in (PROMPT, MAIL))
-        queue = JobQueue(database, redis, PROMPT, work, ready_file, grace_s)
-        mail_queue = JobQueue(database, redis, MAIL, mail_work, None, grace_s)
+        queue = JobQueue(database, redis, PROMPT, work, ready_file, grace_s, tracing)
+        mail_queue = JobQueue(database, redis, MAIL, mail_work, None, grace_s, tracing)
         async with asyncio.TaskGroup() as group:
+            group.create_task(measure_lag())
             group.create_task(keep_running("sequencer", Sequencer(sequencing).run))
             group.create_task(keep_running("chain", Chain(sealing).run))
             group.create_task(keep_running("relay", relay.run))
@@ -87,6 +100,7 @@ def main() -> int:
         # One left over from a worker that was killed says nothing about this one.
         settings.worker_ready_file.unlink(missing_ok=True)
     if settings.metrics_port:
+        BUILD_INFO.labels(settings.build_version, platform.python_version()).set(1)
         start_http_server(settings.metrics_port + METRICS_PORT_OFFSET, addr=settings.server_host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, MailTokens(keys.mail_token_key), mail_server))

@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -19,8 +20,9 @@ from bankdb import outbox
 
 from server import jobs
 from server.database import Database
+from server.tracing import Tracing
 from worker.failures import CannotSucceedError, JobError, describe
-from worker.metrics import JOBS
+from worker.metrics import JOB_AGE, JOBS
 from worker.settings import QUEUE_POLL_S, RETRY_DELAY_MAX_S, TRIES_MAX, Lane
 from worker.supervision import is_outage
 
@@ -44,6 +46,7 @@ class JobQueue:
         work: What to do, by name of the job.
         ready_file: Created once jobs are taken.
         grace_s: How long running jobs may go on when the worker is asked to stop.
+        tracing: Goes on with the traces of the calls that asked for jobs; None: nobody does.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class JobQueue:
         work: Mapping[str, Work],
         ready_file: Path | None,
         grace_s: float,
+        tracing: Tracing | None = None,
     ) -> None:
         self._database = database
         self._redis = redis
@@ -61,6 +65,7 @@ class JobQueue:
         self._work = dict(work)
         self._ready_file = ready_file
         self._grace_s = grace_s
+        self._tracing = tracing
 
     async def run(self) -> NoReturn:
         """Take jobs and run them, for ever.
@@ -72,7 +77,7 @@ class JobQueue:
         # Nobody is told that jobs are taken before both servers and the tables are there.
         await self._redis.ping()
         async with self._database.connection() as connection:
-            await outbox.get_outbox_age(connection)
+            await outbox.get_outbox_state(connection)
         worker = _Worker(
             [self._function(name, work) for name, work in self._work.items()],
             redis_pool=self._redis,
@@ -112,15 +117,22 @@ class JobQueue:
             Retry: It failed and is to be tried again. (To arq any other exception ends a job.)
         """
         told = log.bind(job=name, outbox_id=str(outbox_id), tries=tries)
+        started, trace = monotonic(), None
         try:
             async with asyncio.timeout(self._lane.timeout_s):
                 async with self._database.connection() as connection:
-                    payload = await outbox.mark_outbox_job_started(connection, id=outbox_id, job=name)
-                if payload is None:  # done, given up, or never asked for
+                    job = await outbox.mark_outbox_job_started(connection, id=outbox_id, job=name)
+                if job is None:  # done, given up, or never asked for
                     JOBS.labels(name, "obsolete").inc()
                     return
-                await work(outbox_id, json.loads(payload))
+                payload = json.loads(job.payload)
+                if self._tracing is not None:
+                    trace = self._tracing.begin_job(name, payload.get("traceparent", ""))
+                told = told.bind(trace_id=payload.get("trace_id"), **({"span_id": trace.span_id} if trace else {}))
+                await work(outbox_id, payload)
         except Exception as error:
+            if trace is not None:
+                trace.fail(error)
             unforeseen = not isinstance(error, JobError) and not is_outage(error)
             told = told.bind(error=describe(error), exc_info=error if unforeseen else None)
             if isinstance(error, CannotSucceedError) or tries >= TRIES_MAX:
@@ -132,7 +144,11 @@ class JobQueue:
             JOBS.labels(name, "retried").inc()
             told.warning("job_retried", delay_s=round(delay_s, 1))
             raise Retry(defer=delay_s) from error
+        finally:
+            if trace is not None:
+                trace.end()
         JOBS.labels(name, "done").inc()
+        JOB_AGE.labels(name).observe(job.age_s + monotonic() - started)
         told.info("job_done")
 
     async def _give_up(self, outbox_id: UUID, error: Exception) -> None:

@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 from bankdb import outbox
 
 from server.database import Connection, Database
-from worker.metrics import OUTBOX_AGE, OUTBOX_QUEUED
+from worker.metrics import DEAD_LETTERS, OUTBOX_AGE, OUTBOX_OPEN, OUTBOX_QUEUED
 from worker.settings import RELAY_BATCH, RELAY_PATIENCE_S, RELAY_POLL_S, RELAY_TIMEOUT_S, RETRY_DELAY_MAX_S, Lane
 
 _MEASURE_INTERVAL_S = 5.0
@@ -49,7 +49,11 @@ class Relay:
                 next_measure = monotonic() + _MEASURE_INTERVAL_S
                 await self.hasten()
                 async with self._database.connection() as connection:
-                    OUTBOX_AGE.set(await outbox.get_outbox_age(connection) or 0.0)
+                    state = await outbox.get_outbox_state(connection)
+                assert state is not None  # an aggregate always has a row
+                OUTBOX_AGE.set(state.age_s)
+                OUTBOX_OPEN.set(state.open_count)
+                DEAD_LETTERS.set(state.dead_count)
             if count < RELAY_BATCH:
                 await asyncio.sleep(RELAY_POLL_S)
 

@@ -11,8 +11,9 @@ import structlog
 from bankdb import scheduled_transfers as queries
 from bankdb.models import ScheduledTransfer
 
-from server.database import CONNECTION_ERRORS, SERIALIZATION_ERRORS, Connection, Database
+from server.database import CONNECTION_ERRORS, SERIALIZATION_ERRORS, Connection, Database, after_commit
 from server.errors import BankError
+from server.ledger.measuring import count_money
 from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.ledger.writing import RowsChanged, post
 from worker.metrics import SCHEDULES_EXECUTED
@@ -93,6 +94,7 @@ async def execute(connection: Connection, ids: Sequence[UUID]) -> list[str]:
     if not rows:
         return []
     evaluation = await post(connection, [movement_of(row) for row in rows])
+    after_commit(partial(count_money, evaluation.posted))
     ends = [
         ("FAILED", None, outcome.reason) if isinstance(outcome, BankError) else ("POSTED", outcome.result_id, None)
         for outcome in evaluation.outcomes

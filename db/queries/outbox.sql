@@ -18,11 +18,11 @@ FOR UPDATE SKIP LOCKED;
 UPDATE outbox SET enqueue_time = clock_timestamp() WHERE id = ANY(@ids::uuid []);
 
 -- name: MarkOutboxJobStarted :one
--- The payload of an open job; a job that runs now counts as queued now, so that it is not queued
--- a second time while it runs.
+-- The payload of an open job and how long ago it was asked for; a job that runs now counts as
+-- queued now, so that it is not queued a second time while it runs.
 UPDATE outbox SET enqueue_time = clock_timestamp()
 WHERE id = @id AND job = @job AND done_time IS NULL AND dead_time IS NULL
-RETURNING payload;
+RETURNING payload, extract(EPOCH FROM clock_timestamp() - create_time)::float8 AS age_s;
 
 -- name: MarkOutboxJobDone :execrows
 -- One row for the first that reports it, none for the others.
@@ -52,8 +52,12 @@ WHERE dead_time IS NOT NULL
 ORDER BY dead_time DESC
 LIMIT @count_max;
 
--- name: GetOutboxAge :one
--- Seconds that the oldest open job has waited; 0 if there is none.
-SELECT coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS age_s
+-- name: GetOutboxState :one
+-- How many jobs are open, seconds that the oldest of them has waited, 0 if there is none, and how
+-- many were given up.
+SELECT
+    count(*) AS open_count,
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS age_s,
+    (SELECT count(*) FROM outbox WHERE dead_time IS NOT NULL) AS dead_count
 FROM outbox
 WHERE done_time IS NULL AND dead_time IS NULL;

@@ -15,6 +15,13 @@ class LockOutboxJobsToQueueRow(NamedTuple):
     job: str
 
 
+class MarkOutboxJobStartedRow(NamedTuple):
+    """A row of MarkOutboxJobStarted."""
+
+    payload: str
+    age_s: float
+
+
 class ListDeadOutboxJobsRow(NamedTuple):
     """A row of ListDeadOutboxJobs."""
 
@@ -23,6 +30,14 @@ class ListDeadOutboxJobsRow(NamedTuple):
     create_time: datetime
     dead_time: datetime
     last_error: str
+
+
+class GetOutboxStateRow(NamedTuple):
+    """A row of GetOutboxState."""
+
+    open_count: int
+    age_s: float
+    dead_count: int
 
 
 INSERT_OUTBOX_JOB: Final = """-- name: InsertOutboxJob :exec
@@ -66,16 +81,16 @@ async def mark_outbox_jobs_queued(conn: Connection, *, ids: Sequence[UUID | None
 MARK_OUTBOX_JOB_STARTED: Final = """-- name: MarkOutboxJobStarted :one
 UPDATE outbox SET enqueue_time = clock_timestamp()
 WHERE id = $1 AND job = $2 AND done_time IS NULL AND dead_time IS NULL
-RETURNING payload
+RETURNING payload, extract(EPOCH FROM clock_timestamp() - create_time)::float8 AS age_s
 """
 
 
-async def mark_outbox_job_started(conn: Connection, *, id: UUID, job: str) -> str | None:
-    """The payload of an open job; a job that runs now counts as queued now, so that it is not queued
-    a second time while it runs.
+async def mark_outbox_job_started(conn: Connection, *, id: UUID, job: str) -> MarkOutboxJobStartedRow | None:
+    """The payload of an open job and how long ago it was asked for; a job that runs now counts as
+    queued now, so that it is not queued a second time while it runs.
     """
-    found: str | None = await conn.fetchval(MARK_OUTBOX_JOB_STARTED, id, job)
-    return found
+    record = await conn.fetchrow(MARK_OUTBOX_JOB_STARTED, id, job)
+    return None if record is None else MarkOutboxJobStartedRow._make(record)
 
 
 MARK_OUTBOX_JOB_DONE: Final = """-- name: MarkOutboxJobDone :execrows
@@ -136,14 +151,19 @@ async def list_dead_outbox_jobs(conn: Connection, *, count_max: int) -> list[Lis
     return [ListDeadOutboxJobsRow._make(record) for record in await conn.fetch(LIST_DEAD_OUTBOX_JOBS, count_max)]
 
 
-GET_OUTBOX_AGE: Final = """-- name: GetOutboxAge :one
-SELECT coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS age_s
+GET_OUTBOX_STATE: Final = """-- name: GetOutboxState :one
+SELECT
+    count(*) AS open_count,
+    coalesce(extract(EPOCH FROM clock_timestamp() - min(create_time)), 0)::float8 AS age_s,
+    (SELECT count(*) FROM outbox WHERE dead_time IS NOT NULL) AS dead_count
 FROM outbox
 WHERE done_time IS NULL AND dead_time IS NULL
 """
 
 
-async def get_outbox_age(conn: Connection) -> float | None:
-    """Seconds that the oldest open job has waited; 0 if there is none."""
-    found: float | None = await conn.fetchval(GET_OUTBOX_AGE)
-    return found
+async def get_outbox_state(conn: Connection) -> GetOutboxStateRow | None:
+    """How many jobs are open, seconds that the oldest of them has waited, 0 if there is none, and how
+    many were given up.
+    """
+    record = await conn.fetchrow(GET_OUTBOX_STATE)
+    return None if record is None else GetOutboxStateRow._make(record)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
@@ -175,7 +176,8 @@ class EventHub:
             if self._reader is None:
                 async with self._database.connection() as connection:
                     self.head = await last_position(connection)
-                self._reader = asyncio.create_task(self._read(), name="event hub")
+                # Not in the context of the call that happened to be first, whose trace would never end.
+                self._reader = asyncio.create_task(self._read(), name="event hub", context=Context())
 
     def _add(self, subscription: Subscription) -> None:
         if self._stopping:

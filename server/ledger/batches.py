@@ -8,10 +8,12 @@ import asyncpg
 
 from server.database import CONNECTION_ERRORS, RELEASE_TIMEOUT_S, SERIALIZATION_ERRORS
 from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, Overloaded
+from server.ledger.measuring import count_money
 from server.ledger.movements import Done, Held, Movement, Outcome, Posted, Replay
 from server.ledger.posting import Evaluation
 from server.ledger.writing import post
 from server.metrics import LEDGER_BATCH_SIZE, LEDGER_REFUSALS, LEDGER_RETRIES
+from server.tracing import traced
 
 BATCHES_AT_ONCE = 2
 BATCHES_WAITING_MAX = 8
@@ -64,7 +66,8 @@ class Batches:
         committing: dict[object, Done] = {}
         for tries_left in range(TRIES_MAX - 1, -1, -1):
             try:
-                evaluation = await self._run(movements, atomic, committing)
+                with traced("ledger transaction"):
+                    evaluation = await self._run(movements, atomic, committing)
             except asyncpg.LockNotAvailableError:
                 raise (CommitUnknown() if committing else Contended()) from None
             except (*SERIALIZATION_ERRORS, asyncpg.UniqueViolationError) as error:
@@ -79,6 +82,7 @@ class Batches:
                     raise CommitUnknown from error
             else:
                 LEDGER_BATCH_SIZE.observe(evaluation.count())
+                count_money(evaluation.posted)
                 for outcome in evaluation.outcomes:
                     if isinstance(outcome, BankError):
                         LEDGER_REFUSALS.labels(outcome.reason).inc()

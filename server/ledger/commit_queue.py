@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from time import monotonic
+from time import monotonic, time_ns
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,7 @@ from bankdb.accounts import lock_account
 
 from server.database import CONNECTION_ERRORS, RELEASE_TIMEOUT_S, SERIALIZATION_ERRORS, Connection
 from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, Overloaded
+from server.ledger.measuring import count_money
 from server.ledger.movements import Done, Held, Movement, Posted, Replay
 from server.ledger.posting import Evaluation
 from server.ledger.reading import account_ids, lock_accounts, lock_free_accounts, resolve
@@ -168,7 +169,7 @@ class CommitQueue:
 
     async def _post(self, batch: list[Waiting]) -> None:
         """Run the batch as one transaction; callers are answered after the COMMIT."""
-        started = monotonic()
+        started, started_ns = monotonic(), time_ns()
         async with self._connection() as connection:
             try:
                 batch, movements, books = await self._lock(connection, batch)
@@ -183,7 +184,10 @@ class CommitQueue:
                 raise
         LEDGER_COMMIT_SECONDS.observe(monotonic() - started)
         LEDGER_BATCH_SIZE.observe(evaluation.count())
+        count_money(evaluation.posted)
         for waiting, outcome in zip(batch, evaluation.outcomes, strict=True):
+            if waiting.trace is not None:
+                waiting.trace.add_batch(started_ns, len(batch))
             if isinstance(outcome, BankError):
                 LEDGER_REFUSALS.labels(outcome.reason).inc()
                 waiting.refuse(outcome)

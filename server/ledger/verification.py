@@ -8,6 +8,7 @@ from bankdb.verification import CountLedgerRow, ListTrialBalancesRow
 
 from server.database import Database
 from server.ledger.blocks import Head, find_flaws, get_head
+from server.metrics import LEDGER_VERIFICATIONS
 
 DIFFERENCES_MAX = 100
 VERIFY_TIMEOUT_S = 900
@@ -94,6 +95,7 @@ async def verify(database: Database, expected_head: Head | None = None) -> Verdi
         differences += [Difference(Rule.CHAIN, flaw.subject, 0, 0, flaw.detail) for flaw in flaws]
         counts = await queries.count_ledger(connection)
         assert counts is not None  # an aggregate always has a row
+    LEDGER_VERIFICATIONS.labels("different" if differences else "consistent").inc()
     return Verdict(counts, differences, head)
 
 

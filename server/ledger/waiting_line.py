@@ -7,6 +7,7 @@ from uuid import UUID
 
 from server.errors import Overloaded
 from server.ledger.movements import Done, Held, Movement, Posted
+from server.tracing import Trace, current_trace
 
 WAITING_MAX = 4096
 WAITING_PER_USER_MAX = WAITING_MAX // 4
@@ -20,6 +21,7 @@ class Waiting:
         parked: Waits outside the line until a locked account is free.
         blocked_until: Monotonic time at which waiting for a locked account ends; None while none was met.
         committing: What a transaction would have posted whose COMMIT was never answered.
+        trace: Of the call, if it is sampled.
     """
 
     movement: Movement
@@ -27,6 +29,7 @@ class Waiting:
     parked: bool = False
     blocked_until: float | None = None
     committing: Posted | Held | None = None
+    trace: Trace | None = field(default_factory=current_trace)
 
     def refuse(self, error: Exception) -> None:
         """Answer with a failure, unless the caller has gone."""

@@ -6,6 +6,7 @@ it are settled here only, so under the order's lock its states tell what the led
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid5
 
 from bankdb import orders as queries
@@ -14,9 +15,10 @@ from bankdb.requests import get_clock, get_request
 from bankdb.transfers import list_reversed_totals
 
 from server.caller import Role
-from server.database import Connection
+from server.database import Connection, after_commit
 from server.errors import BankError, FieldViolation, InvalidRequest, WrongOrderState
 from server.ledger.errors import HoldExpired
+from server.ledger.measuring import count_money
 from server.ledger.movements import UNRESOLVED, Kind, Movement, Posted, fingerprint_of
 from server.ledger.writing import post
 from server.orders.actors import Actor, check_sees, roles_of, seller_roles
@@ -259,7 +261,9 @@ def _of_hold(kind: Kind, rpc: str, order: Order, actor: Actor, roles_any: frozen
 
 async def _post(connection: Connection, movement: Movement) -> object:
     """Post one movement of a locked order; what the ledger refuses is raised."""
-    [outcome] = (await post(connection, [movement])).outcomes
+    evaluation = await post(connection, [movement])
+    after_commit(partial(count_money, evaluation.posted))
+    [outcome] = evaluation.outcomes
     if isinstance(outcome, HoldExpired):
         # Its time ran out between the look at the clock and the ledger's own.
         raise WrongOrderState(str(movement.order_id), f"order {movement.order_id} has expired", EXPIRED)

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tools.deploy_checks import CHECKS, compose, gateway, images, manifests, terraform, workflows, yaml_style
+from tools.deploy_checks import (
+    CHECKS,
+    compose,
+    gateway,
+    images,
+    manifests,
+    prometheus,
+    terraform,
+    workflows,
+    yaml_style,
+)
 from tools.deploy_checks.__main__ import report
 from tools.deploy_checks.check import Check, ProgramMissingError, command, find_program
 from tools.generate import ROOT
@@ -22,6 +32,7 @@ FILES = (
     "gen/bank.binpb",
     "gen/openapi.json",
     "k8s",
+    "observability",
 )
 CI = ".github/workflows/ci.yml"
 
@@ -57,6 +68,8 @@ FAULTS = [
     ("zizmor", CI, "run: make check\n", "run: echo ${{ github.head_ref }}\n", "template-injection"),
     ("action pins", CI, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7", "ci.yml:"),
     ("action pins", CI, " # v7.0.1", "", "write owner/name@COMMIT # vN.N.N"),
+    ("prometheus config", "observability/prometheus/prometheus.yml", "scrape_interval", "scrape_every", "scrape_every"),
+    ("prometheus rules", "observability/prometheus/rules/worker.yml", "expr: ", "expr: 2 * ", "FAILED"),
     ("envoy", "envoy/envoy.yaml", "lb_policy: LEAST_REQUEST", "lb_policy: LEAST", "LEAST"),
     ("manifest schemas", "k8s/base/server.yaml", "enableServiceLinks", "enableServiceLink", "'enableServiceLink' was"),
     ("manifest schemas", "k8s/base/kustomization.yaml", "- worker.yaml", "- jobs.yaml", "jobs.yaml"),
@@ -118,7 +131,7 @@ class TestFaults:
         assert "no file matches Dockerfile" in capsys.readouterr().out
 
     def test_every_check_has_a_fault_that_it_notices(self) -> None:
-        modules = (compose, gateway, images, manifests, terraform, workflows, yaml_style)
+        modules = (compose, gateway, images, manifests, prometheus, terraform, workflows, yaml_style)
         names = {each.name for module in modules for each in module.CHECKS}
         assert names - {fault[0] for fault in FAULTS} == set()
         assert names <= {each.name for each in CHECKS}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -145,6 +146,13 @@ def transfer_fields(source_id: str, destination_id: str, amount_minor: int = 1, 
 @pytest.fixture(scope="session")
 async def bank(stack: Stack) -> AsyncIterator[Bank]:
     """The shared stack, its demo users signed in."""
+    async with open_bank(stack) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_bank(stack: Stack) -> AsyncIterator[Bank]:
+    """A stack through its gateway, its demo users signed in."""
     gateway = Gateway(
         int(stack.environment["GATEWAY_PORT"]),
         int(stack.environment["GATEWAY_GRPC_PORT"]),

@@ -25,7 +25,9 @@ class TestClaims:
         assert received["x-envoy-original-path"] == "/v1/users/me"
         assert received["x-envoy-original-method"] == "GET"
 
-    @pytest.mark.parametrize("name", ["x-user-id", "x-user-roles", "x-forwarded-user", "cookie", "x-any-bin"])
+    @pytest.mark.parametrize(
+        "name", ["x-user-id", "x-user-roles", "x-forwarded-user", "cookie", "traceparent", "x-any-bin"]
+    )
     async def test_identity_headers_do_not_arrive(self, gateway: Gateway, name: str) -> None:
         assert name not in metadata(await gateway.get("/v1/users/me", (name, "YWRtaW4=")))
 

@@ -5,6 +5,7 @@ import pytest
 
 from gateway import config as gateway_config
 from gateway.config import ROOT, Certificate, GatewayError, envoy_binary, render, swagger_ui_dir
+from gateway.observed import Observed
 
 
 def validation_of(config: Path) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ class TestRender:
             server_endpoints=[("server", 50051)],
             reflection=False,
             certificate=Certificate(tmp_path / "tls"),
-            admin_port=9901,
+            observed=Observed(admin_port=9901),
         )
         assert validation_of(config).returncode == 0
         assert str(tmp_path / "certificate.json") in config.read_text()

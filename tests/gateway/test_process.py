@@ -65,13 +65,14 @@ class Running:
 
 @asynccontextmanager
 async def running(folder: Path, upstream: Upstream, authority: Authority | None = None) -> AsyncIterator[Running]:
-    port = free_ports(3)
+    port = free_ports(4)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "GATEWAY_PORT": str(port),
         "GATEWAY_GRPC_PORT": str(port + 1),
         "GATEWAY_ADMIN_PORT": str(port + 2),
+        "GATEWAY_METRICS_PORT": str(port + 3),
         "GATEWAY_CONFIG_DIR": str(folder),
         "GATEWAY_DRAIN_S": str(DRAIN_S),
         "SERVER_ENDPOINTS": f"127.0.0.1:{upstream.port}",

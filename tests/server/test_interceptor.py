@@ -461,7 +461,18 @@ class TestLog:
             "message": None,
             "user_id": json.loads(answer.value)["user_id"],
             "trace_id": TRACE_ID,
+            "request_id": TRACE_ID,
         }
+
+    async def test_call_of_a_trace_is_found_by_its_id_and_that_of_the_request(self, sample: Sample) -> None:
+        traceparent = f"00-{TRACE_ID}-00f067aa0ba902b7-00"
+        with capture_logs() as lines:
+            refused = await refusal_of(
+                sample.call("Own", (("traceparent", traceparent), ("x-request-id", "of-gateway")))
+            )
+        assert refused.trace_id == TRACE_ID
+        assert [(line["trace_id"], line["request_id"]) for line in lines] == [(TRACE_ID, "of-gateway")]
+        assert "span_id" not in lines[0]
 
     async def test_refused_call_is_one_line(self, sample: Sample) -> None:
         with capture_logs() as lines:

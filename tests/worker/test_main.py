@@ -161,7 +161,7 @@ class TestWorkerProcess:
         environment = {**bank.environment, "METRICS_PORT": str(metrics_port)}
         async with worker_process(environment, tmp_path):
             await eventually(lambda: is_dead(bank, mail_job))
-            dead = f'worker_jobs_total{{job="{Job.SEND_VERIFICATION_EMAIL}",result="dead"}} 1.0'
+            dead = f'worker_jobs_total{{job_name="{Job.SEND_VERIFICATION_EMAIL}",result="dead"}} 1.0'
             assert dead in await metrics(metrics_port + 100)
             assert await bank.value("SELECT done_time FROM outbox WHERE id = $1", mail_job) is None
             assert (await dead_letters(bank.environment, "replay", "all"))[0] == 0
@@ -274,7 +274,7 @@ class TestMetrics:
             await eventually(lambda: are_done(bank, *jobs))
             text = await metrics(first + 100)
         for job in Job:
-            assert f'worker_jobs_total{{job="{job}",result="done"}} 1.0' in text
+            assert f'worker_jobs_total{{job_name="{job}",result="done"}} 1.0' in text
         assert "worker_mails_sent_total 3.0" in text
         assert "worker_outbox_age_seconds" in text
         assert "worker_sequencer_lag_seconds" in text
