@@ -12,6 +12,8 @@ from gateway.settings import Settings
 _POLL_S = 0.2
 _STOP_S = 5.0
 _ANSWER_S = 3.0
+_QUIET_POLLS = 10
+"""So many looks without a call under way: whoever still has a connection does not use it."""
 
 
 async def run(settings: Settings) -> int:

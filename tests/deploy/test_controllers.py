@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.settings import read_settings as read_gateway_settings
 from tests.deploy.manifests import (
     ENVIRONMENTS,
     containers,
@@ -113,13 +114,20 @@ class TestControllers:
 
     def test_metrics_of_every_process_are_asked_for(self, name: str) -> None:
         everything = environment(name)
-        (monitor,) = of_kind(everything, "PodMonitor").values()
-        assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/component"
         asked = {
-            component: port["containerPort"]
+            component: (port["containerPort"], endpoint.get("path", "/metrics"))
+            for monitor in of_kind(everything, "PodMonitor").values()
             for component, pod in pods(everything).items()
             if selects(monitor["spec"]["selector"], pod["metadata"]["labels"])
+            for endpoint in monitor["spec"]["podMetricsEndpoints"]
             for port in containers(pod)[0]["ports"]
-            if port["name"] in {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+            if port["name"] == endpoint["port"]
         }
-        assert asked == {"server": 9101, "worker": 9201}
+        gateway = read_gateway_settings(variables(everything, containers(pods(everything)["gateway"])[0]))
+        assert asked == {
+            "server": (9101, "/metrics"),
+            "worker": (9201, "/metrics"),
+            "gateway": (gateway.metrics_port, "/stats/prometheus"),
+        }
+        labels = {monitor["spec"]["jobLabel"] for monitor in of_kind(everything, "PodMonitor").values()}
+        assert labels == {"app.kubernetes.io/component"}

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tools.deploy_checks import CHECKS, compose, gateway, images, prometheus, workflows, yaml_style
+from tools.deploy_checks import (
+    CHECKS,
+    compose,
+    gateway,
+    images,
+    manifests,
+    prometheus,
+    terraform,
+    workflows,
+    yaml_style,
+)
 from tools.deploy_checks.__main__ import report
 from tools.deploy_checks.check import Check, ProgramMissingError, command, find_program
 from tools.generate import ROOT
@@ -21,6 +31,7 @@ FILES = (
     "gateway",
     "gen/bank.binpb",
     "gen/openapi.json",
+    "k8s",
     "observability",
 )
 CI = ".github/workflows/ci.yml"
@@ -60,6 +71,12 @@ FAULTS = [
     ("prometheus config", "observability/prometheus/prometheus.yml", "scrape_interval", "scrape_every", "scrape_every"),
     ("prometheus rules", "observability/prometheus/rules/worker.yml", "expr: ", "expr: 2 * ", "FAILED"),
     ("envoy", "envoy/envoy.yaml", "lb_policy: LEAST_REQUEST", "lb_policy: LEAST", "LEAST"),
+    ("manifest schemas", "k8s/base/server.yaml", "enableServiceLinks", "enableServiceLink", "'enableServiceLink' was"),
+    ("manifest schemas", "k8s/base/kustomization.yaml", "- worker.yaml", "- jobs.yaml", "jobs.yaml"),
+    ("checkov kubernetes", "k8s/base/worker.yaml", "Escalation: false", "Escalation: true", "CKV_K8S_20"),
+    ("terraform", "k8s/aws/environment/dns.tf", "var.domain", "var.name", "var.name is not declared"),
+    ("checkov terraform", "k8s/aws/environment/database.tf", "encrypted     = true", "encrypted = false", "CKV_AWS_16"),
+    ("checkov terraform", "k8s/aws/environment/dns.tf", "{", "{{", "dns.tf: cannot be parsed"),
     ("envoy", "gateway/config.py", '"alpn_protocols"', '"alpn"', "alpn"),
 ]
 
@@ -114,7 +131,7 @@ class TestFaults:
         assert "no file matches Dockerfile" in capsys.readouterr().out
 
     def test_every_check_has_a_fault_that_it_notices(self) -> None:
-        modules = (compose, gateway, images, prometheus, workflows, yaml_style)
+        modules = (compose, gateway, images, manifests, prometheus, terraform, workflows, yaml_style)
         names = {each.name for module in modules for each in module.CHECKS}
         assert names - {fault[0] for fault in FAULTS} == set()
         assert names <= {each.name for each in CHECKS}

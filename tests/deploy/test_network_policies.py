@@ -86,6 +86,7 @@ def test_pods_are_reached_by_whom_they_serve_and_nobody_else(name: str) -> None:
     assert allowed(name, "ingress") == {
         (ANYBODY, "gateway", 8443),
         ("gateway", "server", 50051),
+        (MONITORING, "gateway", 9901),
         (MONITORING, "server", 9101),
         (MONITORING, "worker", 9201),
     }

@@ -3,7 +3,7 @@
 One module for each kind of file; it ends with a tuple CHECKS, which is added here.
 """
 
-from tools.deploy_checks import compose, gateway, images, prometheus, workflows, yaml_style
+from tools.deploy_checks import compose, gateway, images, manifests, prometheus, terraform, workflows, yaml_style
 from tools.deploy_checks.check import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -12,5 +12,7 @@ CHECKS: tuple[Check, ...] = (
     *compose.CHECKS,
     *workflows.CHECKS,
     *gateway.CHECKS,
+    *manifests.CHECKS,
+    *terraform.CHECKS,
     *prometheus.CHECKS,
 )
