@@ -25,7 +25,9 @@ async def run(settings: Settings) -> int:
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
-    process = await asyncio.create_subprocess_exec(*command(settings), start_new_session=True)
+    # The kernel ends it with this process, however that ends.
+    bound = ("setpriv", "--pdeathsig", "KILL", "--")
+    process = await asyncio.create_subprocess_exec(*bound, *command(settings), start_new_session=True)
     ended = asyncio.create_task(process.wait())
     told = asyncio.create_task(signals.get())
     await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)

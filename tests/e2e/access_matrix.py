@@ -116,6 +116,17 @@ class Cell:
         """One that was placed with the owner."""
         return await self.stage.order(await self.stage.someone(), await self.account(0))
 
+    async def webhook(self) -> str:
+        """One of the owner's, whether or not they may add one."""
+        if self.absent:
+            return ABSENT
+        webhook_id = await self.stage.bank.owner.fetchval(
+            "INSERT INTO webhooks (id, user_id, url, types, description, everybodys, position, due_time)"
+            " VALUES (gen_random_uuid(), $1, 'http://127.0.0.1:1024/', '{}', '', false, 0, NULL) RETURNING id",
+            self.owner.user_id,
+        )
+        return str(webhook_id)
+
     async def schedule(self) -> str:
         return await self.made("CreateScheduledTransfer", "scheduled_transfer", execute_time=next_month())
 
@@ -195,6 +206,7 @@ def _enter_all() -> None:
     _enter_accounts(named, plain)
     _enter_transfers(named, plain, alone)
     _enter_shop(named, plain, alone)
+    _enter_webhooks(named, plain, alone)
     for rpc in ("VerifyLedger", "GetTrialBalance", "ListCurrencies", "ListAuditEvents"):
         plain(rpc, lambda cell: {}, *alone)
     plain("ListAuditEvents of a user", lambda cell: {"user_id": cell.user})
@@ -381,6 +393,31 @@ def _enter_shop(named: Named, plain: Named, alone: tuple[Whose, ...]) -> None:
     sellers("ShipOrder", Cell.order, Cell.sale, dict)
     sellers("DeliverOrder", bought, sold, dict)
     sellers("RefundOrder", bought, sold, lambda: {"request_id": str(uuid4()), "full": True})
+
+
+def _enter_webhooks(named: Named, plain: Named, alone: tuple[Whose, ...]) -> None:
+    plain("CreateWebhook", lambda cell: {"request_id": str(uuid4()), "url": "http://127.0.0.1:1024/"}, *alone)
+    plain("ListWebhooks", lambda cell: {}, *alone)
+    for rpc in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "ListWebhookDeliveries"):
+        named(rpc, "webhook_id", Cell.webhook)
+
+    @call("UpdateWebhook")
+    async def describe(cell: Cell) -> Fields:
+        return {"webhook": {"id": await cell.webhook(), "description": "new"}, "update_mask": "description"}
+
+    @call("RedeliverWebhookDelivery")
+    async def redeliver(cell: Cell) -> Fields:
+        webhook_id = await cell.webhook()
+        delivery_id = ABSENT
+        if not cell.absent:
+            delivery_id = await cell.stage.bank.owner.fetchval(
+                "INSERT INTO webhook_deliveries (id, webhook_id, position, event_type, subject_id, state,"
+                " next_attempt_time, end_time)"
+                " SELECT gen_random_uuid(), $1, position, type, subject_id, 'DELIVERED', NULL, now() FROM events"
+                " WHERE position = 1 RETURNING id",
+                webhook_id,
+            )
+        return {"webhook_id": webhook_id, "delivery_id": str(delivery_id)}
 
 
 _enter_all()

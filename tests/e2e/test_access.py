@@ -67,9 +67,14 @@ def fields_about(rpc: str, thing_id: str) -> dict[str, Any]:
     names = {field.name for field in METHODS[rpc].input_type.fields}
     ids = names & {
         *("user_id", "account_id", "transfer_id", "hold_id", "scheduled_transfer_id", "session_id"),
-        *("product_id", "order_id"),
+        *("product_id", "order_id", "webhook_id", "delivery_id"),
     }
-    holder = {"UpdateAccount": "account", "UpdateUser": "user", "UpdateProduct": "product"}.get(rpc)
+    holder = {
+        "UpdateAccount": "account",
+        "UpdateUser": "user",
+        "UpdateProduct": "product",
+        "UpdateWebhook": "webhook",
+    }.get(rpc)
     if rpc == "GetPayee":
         return {"username": "nobody"}
     return {holder: {"id": thing_id}} if holder else dict.fromkeys(sorted(ids), thing_id)

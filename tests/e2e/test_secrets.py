@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -73,7 +74,7 @@ class Service:
 
     def keep(self, answer: Answer) -> Answer:
         """Remember the tokens of an answer."""
-        for name in ("access_token", "refresh_token"):
+        for name in ("access_token", "refresh_token", "secret"):
             if name in answer.reply:
                 self.secrets[f"{name} {len(self.secrets)}"] = answer.reply[name]
         return answer
@@ -161,6 +162,10 @@ async def live(service: Service) -> None:
     named = {"id": account["account"]["id"], "metadata": {PRIVATE: PRIVATE}}
     await done("UpdateAccount", {"account": named, "update_mask": "metadata"}, token)
     await done("UpdateUser", {"user": {"id": "me", "full_name": PRIVATE}, "update_mask": "full_name"}, token)
+    told = {"request_id": str(uuid4()), "url": "http://127.0.0.1:1024/"}
+    webhook = (await done("CreateWebhook", told, token))["webhook"]
+    await done("RotateWebhookSecret", {"webhook_id": webhook["id"]}, token)
+    await done("CreateAccount", {"currency_code": "EUR", "request_id": str(uuid4())}, token)
     change = {"user_id": "me", "current_password": PASSWORD, "new_password": NEW_PASSWORD}
     await done("ChangePassword", change, token)
     await service.json.call("ChangePassword", change, token)
@@ -347,7 +352,10 @@ class TestContract:
             }
             told -= {"hash"} if rpc == "VerifyLedger" else set()  # of the ledger, made to be told
             handed_out = {"access_token", "refresh_token", "access_token_expire_time", "refresh_token_expire_time"}
-            assert told - {"key"} == (handed_out if rpc in ("CreateSession", "RefreshSession") else set()), rpc
+            expected = handed_out if rpc in ("CreateSession", "RefreshSession") else set()
+            # Shown once, to be entered where it is needed.
+            expected = {"secret"} if rpc in ("CreateWebhook", "RotateWebhookSecret") else expected
+            assert told - {"key"} == expected, rpc
 
 
 class TestFiles:

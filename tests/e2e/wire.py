@@ -19,6 +19,7 @@ from bank.v1 import (
     session_service_pb2,
     transfer_service_pb2,
     user_service_pb2,
+    webhook_service_pb2,
 )
 from google.api import annotations_pb2
 from google.protobuf import json_format, message_factory
@@ -39,6 +40,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for module in (
         account_service_pb2,
         event_service_pb2,
+        webhook_service_pb2,
         hold_service_pb2,
         ledger_service_pb2,
         order_service_pb2,

@@ -1,21 +1,21 @@
 """Events on their way to receivers: each at least once, in order per subject, whoever is slow, dead or killed."""
 
 import asyncio
-import random
 from datetime import timedelta
 from time import monotonic
 from uuid import uuid4
 
 import pytest
-from bankdb import webhooks as queries
 from bankdb.models import Webhook
 
 from server.caller import Role
+from server.events.messages import render_server_sent
+from server.events.operations import EventReader, Interest
 from server.webhooks.operations import WebhookChange
 from tests.worker.surroundings import eventually
-from tests.worker.webhooks.conftest import QUICK, Scene
+from tests.worker.webhooks.conftest import Scene
 from tests.worker.webhooks.receiver import Message, Receiver, answering
-from worker.settings import WEBHOOK_PENDING_MAX, WEBHOOK_REQUESTS_AT_ONCE
+from worker.settings import WEBHOOK_REQUESTS_AT_ONCE
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.rounds import Patience
 
@@ -45,6 +45,18 @@ class TestDelivery:
             (delivery,) = await scene.deliveries(webhook)
             assert (str(delivery["id"]), delivery["state"]) == (message.id, "DELIVERED")
             assert (delivery["response_status"], delivery["attempt_count"], delivery["failure"]) == (200, 1, None)
+
+    async def test_body_is_what_the_feed_tells_its_owner(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.happen(subject_id=scene.alice.id)
+        async with scene.delivering():
+            await eventually(lambda: receiver.received)
+        interest = Interest(scene.alice.id, everything=False, types=frozenset())
+        stretch = await EventReader(scene.bank.database).catch_up(interest, webhook.position)
+        told = render_server_sent(stretch.facts[0], scene.caller(scene.alice)).data.decode()
+        assert f'{{"event": {receiver.received[0].body.decode()}}}' in told
+        assert receiver.received[0].event["user_created"]["username"] == "alice"
 
     async def test_only_what_is_the_owners_and_asked_for_is_sent(self, scene: Scene) -> None:
         some, everything, bobs = [await scene.receiver() for _ in range(3)]
@@ -414,86 +426,3 @@ class TestTrouble:
 
     async def disabled(self, scene: Scene, webhook: Webhook) -> bool:
         return bool((await scene.row(webhook))["disable_reason"] == "FAILING")
-
-
-class TestBacklog:
-    async def test_dead_receiver_costs_no_more_room_than_the_bound(self, scene: Scene) -> None:
-        receiver = await scene.receiver()
-        await receiver.kill()
-        webhook, _ = await scene.add(receiver)
-        for _ in range(8):
-            await scene.happen(count=WEBHOOK_PENDING_MAX // 4)
-        async with scene.delivering():
-            await eventually(lambda: self.pending(scene, webhook, WEBHOOK_PENDING_MAX))
-            await asyncio.sleep(0.5)
-        states = await scene.states(webhook)
-        assert WEBHOOK_PENDING_MAX <= states["PENDING"] < 2 * WEBHOOK_PENDING_MAX
-
-    async def pending(self, scene: Scene, webhook: Webhook, count: int) -> bool:
-        return (await scene.states(webhook)).get("PENDING", 0) >= count
-
-
-class TestWorkers:
-    async def test_two_workers_share_webhooks_and_keep_the_order(self, scene: Scene) -> None:
-        receivers = [await scene.receiver() for _ in range(3)]
-        for receiver in receivers:
-            await scene.add(receiver)
-        subjects = [uuid4() for _ in range(10)]
-        async with scene.delivering(), scene.delivering():
-            for _ in range(100):
-                await scene.happen(subject_id=random.choice(subjects))
-            for receiver in receivers:
-                await eventually(lambda: len(cursors(receiver)) == 100, within_s=30)  # noqa: B023 - awaited here
-        for receiver in receivers:
-            assert in_order(receiver)
-            assert len(receiver.received) == 100
-
-    async def test_worker_that_stops_gives_its_webhooks_back(self, scene: Scene) -> None:
-        receiver = await scene.receiver()
-        webhook, _ = await scene.add(receiver)
-
-        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(30)
-
-        receiver.reply = reply
-        await scene.happen()
-        async with scene.delivering(grace_s=0.1):
-            await eventually(lambda: receiver.at_once)
-            assert (await scene.row(webhook))["lease_expire_time"] is not None
-        row = await scene.row(webhook)
-        assert (row["lease_expire_time"], row["due_time"] is not None) == (None, True)
-        receiver.reply = answering(200)
-        async with scene.delivering(QUICK):
-            await eventually(lambda: receiver.received)
-
-    async def test_webhook_of_a_worker_that_is_gone_is_taken_when_its_lease_runs_out(self, scene: Scene) -> None:
-        receiver = await scene.receiver()
-        await scene.add(receiver)
-        await scene.happen()
-        async with scene.bank.database.connection() as connection:
-            await queries.mark_webhooks_leased(connection, lease_s=0.5, is_troubled=False, count_max=1)
-        began = monotonic()
-        async with scene.delivering():
-            await eventually(lambda: receiver.received)
-        assert monotonic() - began > 0.4
-
-    async def test_round_that_outlived_its_lease_changes_nothing_of_the_webhook(self, scene: Scene) -> None:
-        receiver = await scene.receiver()
-        webhook, _ = await scene.add(receiver)
-
-        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
-            await scene.bank.alter("UPDATE webhooks SET lease_expire_time = now() + interval '1 h'")
-            await answering(500)(message, writer)
-
-        receiver.reply = reply
-        await scene.happen()
-        async with scene.dispatcher() as dispatcher:
-            await dispatcher.tell()
-            await dispatcher.begin_rounds()
-            await eventually(lambda: self.no_rounds(scene, dispatcher))
-        row = await scene.row(webhook)
-        assert row["failure_count"] == 0
-        assert row["lease_expire_time"] is not None
-
-    async def no_rounds(self, scene: Scene, dispatcher: Dispatcher) -> bool:
-        return not await scene.lease(dispatcher)
