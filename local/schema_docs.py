@@ -39,7 +39,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "ledger_blocks",
     ),
     "The shop": ("products", "inventory_movements", "orders", "order_items"),
-    "What happened, and what is to be done": ("events", "outbox"),
+    "What happened, and what is to be done": (
+        "events",
+        "outbox",
+        "webhooks",
+        "webhook_secrets",
+        "webhook_deliveries",
+        "webhook_feed",
+    ),
 }
 """Every table, under the heading of its diagram."""
 

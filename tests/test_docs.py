@@ -228,9 +228,9 @@ class TestSettings:
         names = {str(field.validation_alias or name).upper() for name, field in Settings.model_fields.items()}
         assert {name for name in names if f"| `{name}` |" not in page} == set()
 
-    def test_defaults_in_the_readme_are_those_of_the_launcher(self) -> None:
+    def test_documented_defaults_are_those_of_the_launcher(self) -> None:
         defaults = read_settings({})
-        readme = (ROOT / "README.md").read_text()
+        page = (ROOT / "docs" / "run.md").read_text()
         for line in (
             f"| {defaults.gateway_port}, {defaults.gateway_grpc_port} |",
             f"| {defaults.server_port}, {defaults.server_processes} |",
@@ -238,7 +238,7 @@ class TestSettings:
             f"| {defaults.postgres_port}, {defaults.redis_port}, {defaults.smtp_port} |",
             f"| `{defaults.public_url}` |",
         ):
-            assert line in readme
+            assert line in page
 
 
 class TestMetrics:

@@ -17,4 +17,4 @@ github = {
 node_instance_types      = ["t4g.large", "m6g.large", "m7g.large"]
 node_capacity_type       = "SPOT"
 node_count               = 3
-database_max_connections = 200
+database_max_connections = 240
