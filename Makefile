@@ -103,8 +103,8 @@ check-deploy: setup deploy-tools ## Check images, compose, workflows and all els
 pin-images: setup ## Name every image by the digest it has in its registry now (needs Docker and network)
 	$(VENV_PYTHON) -m tools.pin_images
 
-release-notes: setup
-	@$(VENV_PYTHON) -m tools.release_notes "$(VERSION)"
+release-notes: ## Print what the changelog says of a version: make release-notes VERSION=0.1.0
+	@$(PYTHON) -m tools.release_notes "$(VERSION)"
 
 test: setup deploy-tools ## Run the tests against real servers
 	$(VENV_PYTHON) -m pytest -m "not long" $(ARGS)

@@ -67,6 +67,7 @@ def command(settings: Settings) -> list[str]:
             stats_address=settings.listen_address,
             stats_port=settings.metrics_port,
             collector_url=settings.collector_url,
+            traced_percent=settings.traced_percent,
         ),
     )
     return gateway_command(config, threads=settings.threads)

@@ -21,6 +21,8 @@ class Settings:
     """Where Prometheus reads the statistics, on the address of the other ports."""
     collector_url: str
     """Collector of traces, which server and worker find by the same variable; empty: nothing is traced."""
+    traced_percent: int
+    """How many of a hundred requests are traced, where there is a collector."""
     server_endpoints: tuple[tuple[str, int], ...]
     """Host and port of the servers; a name stands for every address it resolves to."""
     certificate: Certificate | None
@@ -52,6 +54,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         admin_port=_number(given, "GATEWAY_ADMIN_PORT", 9902, largest=65_535),
         metrics_port=_number(given, "GATEWAY_METRICS_PORT", 9901, largest=65_535),
         collector_url=given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        traced_percent=_number(given, "GATEWAY_TRACED_PERCENT", 100, largest=100),
         server_endpoints=_endpoints(given.get("SERVER_ENDPOINTS", "")),
         certificate=None if tls_dir is None else Certificate(Path(tls_dir)),
         xff_trusted_hops=_number(given, "XFF_TRUSTED_HOPS", 0, largest=16),

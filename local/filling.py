@@ -37,7 +37,7 @@ from local.progress import Progress
 
 _CURRENCY_CODE = "USD"
 _PASSWORDS_AT_ONCE = 4
-"""Passwords are hashed on few threads, and what waits for one beyond their number is refused."""
+"""Few passwords are hashed at once, and what waits beyond that is refused."""
 _CUSTOMERS_AT_ONCE = 12
 _CALLS_AT_ONCE = 8
 _WORKER_TIMEOUT_S = 60.0

@@ -26,6 +26,8 @@ TRIES_MAX = 3
 
 # Bad luck against other transactions: the same work may succeed at once.
 SERIALIZATION_ERRORS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+CONTENTION_ERRORS = (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)
+"""Others were first: the same transaction may succeed soon."""
 # The server, or the way to it, is gone or has no room; TimeoutError is ours, see `connection`.
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -199,7 +201,7 @@ def as_bank_error(error: Exception) -> BankError | None:
     """The expected failure that an error is or stands for; None if it is a defect of ours."""
     if isinstance(error, BankError):
         return error
-    if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):
+    if isinstance(error, CONTENTION_ERRORS):
         return Contended()
     if isinstance(error, CONNECTION_ERRORS):
         return DatabaseUnavailable()

@@ -8,20 +8,17 @@ import asyncio
 from functools import partial
 from uuid import UUID
 
-import asyncpg
 import structlog
 from bankdb.orders import list_orders_to_deliver
 
-from server.database import SERIALIZATION_ERRORS, Database
+from server.database import CONTENTION_ERRORS, Database
 from server.errors import BankError
 from server.orders.delivery import advance_order
 from worker.metrics import ORDERS_ADVANCED
-from worker.settings import DELIVERY_BATCH, DELIVERY_POLL_S
+from worker.settings import ORDER_DELIVERY_BATCH, ORDER_DELIVERY_POLL_S
 from worker.supervision import is_outage
 
 _FIRST_ID = UUID(int=0)
-# Others were first: the order may go on soon.
-_CONTENTION = (asyncpg.LockNotAvailableError, *SERIALIZATION_ERRORS)
 
 log = structlog.get_logger()
 
@@ -43,7 +40,7 @@ class Deliveries:
         """Deliver for ever."""
         while True:
             if not await self.advance_due():
-                await asyncio.sleep(DELIVERY_POLL_S)
+                await asyncio.sleep(ORDER_DELIVERY_POLL_S)
 
     async def advance_due(self) -> int:
         """Take all that is due now one step on; what has to wait is passed over.
@@ -60,7 +57,7 @@ class Deliveries:
                     delay_s=self._delay_s,
                     after_payment_account_id=after_account_id,
                     after_id=after_id,
-                    most=DELIVERY_BATCH,
+                    most=ORDER_DELIVERY_BATCH,
                 )
             if not due:
                 return advanced
@@ -71,8 +68,8 @@ class Deliveries:
     async def _advance(self, order_id: UUID) -> bool:
         try:
             step = await self._database.transaction(partial(advance_order, order_id=order_id, delay_s=self._delay_s))
-        except _CONTENTION:
-            log.info("delivery_waits", order_id=str(order_id))
+        except CONTENTION_ERRORS:
+            log.info("order_delivery_waits", order_id=str(order_id))
             return False
         except Exception as error:  # of this one; the others shall not wait for it
             if is_outage(error):
@@ -90,6 +87,6 @@ class Deliveries:
             return
         self._refused.add(order_id)
         if isinstance(error, BankError):
-            log.info("delivery_refused", order_id=str(order_id), reason=error.reason)
+            log.info("order_delivery_refused", order_id=str(order_id), reason=error.reason)
         else:
-            log.error("delivery_defect", order_id=str(order_id), exc_info=error)
+            log.error("order_delivery_defect", order_id=str(order_id), exc_info=error)

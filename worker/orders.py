@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
-import asyncpg
 import structlog
 from bankdb.orders import list_overdue_orders
 
-from server.database import SERIALIZATION_ERRORS, Database
+from server.database import CONTENTION_ERRORS, Database
 from server.orders.expiry import expire_order
 from worker.metrics import ORDERS_EXPIRED
 from worker.settings import ORDER_SWEEP_BATCH, ORDER_SWEEP_POLL_S
@@ -21,8 +20,6 @@ from worker.supervision import is_outage
 
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST_ID = UUID(int=0)
-# Others were first: the order may be ended soon.
-_CONTENTION = (asyncpg.LockNotAvailableError, *SERIALIZATION_ERRORS)
 
 log = structlog.get_logger()
 
@@ -61,7 +58,7 @@ class OrderSweep:
     async def _expire(self, order_id: UUID) -> bool:
         try:
             expired = await self._database.transaction(partial(expire_order, order_id=order_id))
-        except _CONTENTION:
+        except CONTENTION_ERRORS:
             log.info("order_sweep_waits", order_id=str(order_id))
             return False
         except Exception as error:  # of this one; the others shall not wait for it

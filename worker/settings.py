@@ -66,8 +66,8 @@ ORDER_SWEEP_POLL_S = 2.0
 ORDER_SWEEP_BATCH = 100
 """Overdue orders that are looked up at once."""
 
-DELIVERY_POLL_S = 0.5
-DELIVERY_BATCH = 100
+ORDER_DELIVERY_POLL_S = 0.5
+ORDER_DELIVERY_BATCH = 100
 """Orders to be shipped or delivered that are looked up at once."""
 
 SCHEDULE_POLL_S = 0.5

@@ -12,6 +12,7 @@ from bank.v1.event_service_pb2 import (
 )
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 
 from server.caller import Caller
 from server.events.operations import EventFilter, Fact, Stretch
@@ -108,15 +109,19 @@ def render_told(told: Told, caller: Caller) -> WatchEventsResponse:
 def render_server_sent(told: Told, caller: Caller) -> HttpBody:
     """One message of a watch as a server-sent event: its cursor is the id, the data what gRPC clients get, as JSON."""
     position = told.event.position if isinstance(told, Fact) else told.position
-    # As the gateway prints what it transcodes.
-    text = MessageToJson(
-        render_told(told, caller),
+    text = as_json(render_told(told, caller))
+    return HttpBody(content_type=CONTENT_TYPE, data=f"id: {position}\ndata: {text}\n\n".encode())
+
+
+def as_json(message: Message) -> str:
+    """As the gateway prints what it transcodes."""
+    return MessageToJson(
+        message,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
         indent=None,
         ensure_ascii=False,
     )
-    return HttpBody(content_type=CONTENT_TYPE, data=f"id: {position}\ndata: {text}\n\n".encode())
 
 
 def render_event(fact: Fact, caller: Caller) -> Event:

@@ -80,6 +80,7 @@ def _hold(row: Hold, event: EventRow, facts: dict[str, Any]) -> HoldMessage:
         state=f"HOLD_STATE_{facts['state']}",
         captured_amount_minor=facts.get("captured_amount_minor", 0),
         capture_transfer_id=str(row.capture_transfer_id) if captured else "",
+        order_id=str(row.order_id or ""),
         expire_time=to_proto(row.expire_time),
         create_time=to_proto(row.create_time),
         update_time=to_proto(event.create_time),

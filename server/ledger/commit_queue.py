@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from bankdb.accounts import lock_account
 
-from server.database import CONNECTION_ERRORS, RELEASE_TIMEOUT_S, SERIALIZATION_ERRORS, Connection
+from server.database import CONNECTION_ERRORS, CONTENTION_ERRORS, RELEASE_TIMEOUT_S, Connection
 from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, Overloaded
 from server.ledger.measuring import count_money
 from server.ledger.movements import Done, Held, Movement, Posted, Replay
@@ -42,7 +42,7 @@ RECONNECT_PAUSE_S = 0.2
 
 # A request id or reference that is being written elsewhere is waited for in the write statement,
 # by the unique index, and so may also run into lock_timeout.
-_LOST_RACES = (*SERIALIZATION_ERRORS, asyncpg.UniqueViolationError, asyncpg.LockNotAvailableError)
+_LOST_RACES = (*CONTENTION_ERRORS, asyncpg.UniqueViolationError)
 _log = structlog.get_logger()
 
 # The money path knows its keys: it never wants a plan that reads whole tables, however small
@@ -141,7 +141,7 @@ class CommitQueue:
 
     async def _settle_halves(self, batch: list[Waiting], error: Exception) -> None:
         if len(batch) == 1:
-            if isinstance(error, (*SERIALIZATION_ERRORS, asyncpg.LockNotAvailableError)):
+            if isinstance(error, CONTENTION_ERRORS):
                 batch[0].refuse(Contended())
             else:
                 LEDGER_DEFECTS.inc()

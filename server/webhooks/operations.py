@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from bankdb import events as event_queries
 from bankdb import users as user_queries
 from bankdb import webhook_deliveries as delivery_queries
 from bankdb import webhooks as queries
@@ -15,6 +14,7 @@ from server.audit.recording import AuditEventType, record
 from server.caller import Caller, Role
 from server.database import Connection, Database
 from server.errors import EmailNotVerified, FieldViolation, InvalidRequest, NotFound
+from server.events.operations import last_position
 from server.page_token import PageTokens
 from server.request_ids import Request, claim
 from server.webhooks.errors import TooManyWebhooks
@@ -112,8 +112,7 @@ class Webhooks:
     async def _insert(
         self, connection: Connection, webhook_id: UUID, new: NewWebhook, caller: Caller
     ) -> tuple[Webhook, str]:
-        position = await event_queries.get_last_position(connection)
-        assert position is not None  # an aggregate always has a row
+        position = await last_position(connection)
         webhook = await queries.insert_webhook(
             connection,
             id=webhook_id,

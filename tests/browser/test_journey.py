@@ -110,6 +110,8 @@ async def order_and_watch(someone: Visit, shopkeeper: Shopkeeper) -> None:
     await expect(someone.notice(f"{product['name']}: on its way.")).to_be_visible()
     await expect(order).to_contain_text("Paid")
     await expect(order.get_by_role("button", name="Cancel")).to_have_count(0)
+    await shopkeeper.deliver(order_id)
+    await expect(order.locator(".chip")).to_have_text("Delivered")
     loaded = [urlsplit(request.url).path for request in someone.requests[shown_before:]]
     assert not [path for path in loaded if not path.startswith("/v1/")], "the page was loaded again"
 

@@ -32,7 +32,6 @@ ADMIN = Caller(uuid4(), uuid4())
 # Of these tables a query may read all: they stay tiny.
 TINY = {"currencies", "webhook_feed"}
 # These may read any table as a whole.
-EXEMPT: dict[str, str] = {}
 EXEMPT_MODULES = {"verification": "the proof that the ledger adds up has to read all of it"}
 # Run by the writer of the ledger, with its settings.
 LEDGER_QUERIES = {

@@ -1,6 +1,7 @@
 """PostgreSQL, two server processes and the gateway, each of which can be killed by itself."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -32,7 +33,7 @@ from local.postgres import (
 )
 from local.probes import serves_grpc
 from local.process import Child, Service, start_service
-from local.secrets import new_secrets
+from local.secrets import new_secrets, write_private
 from migrate.runner import MIGRATIONS_DIR, migrate
 from server.config import Settings
 from server.keys import load, write_new
@@ -146,6 +147,7 @@ class Parts:
         """Start one process, of another release if its folder is given."""
         safe_path = []
         if release is not None:
+            environment["TOKEN_KEYS_FILE"] = str(self._previous_keys())
             environment["PYTHONPATH"] = f"{release}:{release / 'gen'}"
             safe_path = ["-P"]  # not the code of the folder it is started in
         service = Service(
@@ -163,6 +165,14 @@ class Parts:
         if ready:
             await asyncio.wait_for(child.wait_ready(), _START_TIMEOUT_S)
         return child
+
+    def _previous_keys(self) -> Path:
+        """The same keys for the previous release, which refuses a file with more than it knows."""
+        content = json.loads(self.keys_file.read_text())
+        content.pop("webhook_key")
+        path = self.folder / "previous_keys.json"
+        write_private(path, json.dumps(content))
+        return path
 
     async def stop(self) -> None:
         for child in self.servers:

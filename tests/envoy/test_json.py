@@ -23,6 +23,7 @@ class TestTranscoding:
             "email": "",
             "email_verified": False,
             "pending_email": "",
+            "payable_by_name": False,
             "roles": [],
             "disabled": False,
         }

@@ -45,7 +45,7 @@ class TestStats:
                     ("GET", "/stats"),
                     ("GET", "/stats/prometheus/../../config_dump"),
                     ("POST", "/quitquitquit"),
-                    ("POST", "/drain_listeners"),
+                    ("POST", "/healthcheck/ok"),
                     ("POST", "/runtime_modify?a=b"),
                 ):
                     assert (await fetch(port, method, path))[0] in (403, 404), path

@@ -4,11 +4,10 @@ from uuid import UUID
 
 from bankdb.events import ListEventsRow
 from bankdb.webhook_deliveries import GetWebhookDeliveryToSendRow
-from google.protobuf.json_format import MessageToJson
 
 from server.caller import Caller, Role
 from server.database import Connection
-from server.events.messages import render_event
+from server.events.messages import as_json, render_event
 from server.events.operations import read_facts
 
 _NO_SESSION = UUID(int=0)
@@ -34,10 +33,4 @@ async def read_body(connection: Connection, delivery: GetWebhookDeliveryToSendRo
     )
     [fact] = await read_facts(connection, [event])
     reader = Caller(delivery.owner_user_id, _NO_SESSION, frozenset(map(Role, delivery.owner_roles)))
-    return MessageToJson(
-        render_event(fact, reader),
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
-        indent=None,
-        ensure_ascii=False,
-    ).encode()
+    return as_json(render_event(fact, reader)).encode()

@@ -8,12 +8,12 @@ from time import monotonic
 from typing import NoReturn
 
 import structlog
-from bankdb import events as event_queries
 from bankdb import webhook_deliveries as deliveries
 from bankdb import webhooks as queries
 from bankdb.webhooks import MarkWebhooksLeasedRow
 
 from server.database import Connection, Database
+from server.events.operations import last_position
 from server.webhooks.secrets import WebhookSecrets
 from server.webhooks.targets import Resolver, Targets
 from worker.metrics import WEBHOOK_LAG, WEBHOOK_PENDING
@@ -181,8 +181,7 @@ async def _tell(connection: Connection) -> bool:
     position = await queries.lock_webhook_feed(connection)
     if position is None:
         return False
-    last = await event_queries.get_last_position(connection)
-    assert last is not None  # an aggregate always has a row
+    last = await last_position(connection)
     reached = min(last, position + WEBHOOK_FEED_BATCH)
     if reached > position:
         await queries.mark_webhooks_due_by_events(connection, after_position=position, last_position=reached)

@@ -78,7 +78,7 @@ class TestAdvanceDue:
     async def test_more_than_one_batch_is_advanced_in_one_round(
         self, shop: Shop, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.deliveries.DELIVERY_BATCH", 3)
+        monkeypatch.setattr("worker.deliveries.ORDER_DELIVERY_BATCH", 3)
         kite = await shop.product(20)
         for _ in range(8):
             await shop.order({kite: 1})
@@ -106,7 +106,7 @@ class TestAdvanceDue:
         with capture_logs() as logs:
             assert [await deliveries.advance_due() for _ in range(3)] == [0, 0, 0]
         assert [(line["event"], line["order_id"], line["reason"]) for line in logs] == [
-            ("delivery_refused", str(order_id), "ACCOUNT_FROZEN")
+            ("order_delivery_refused", str(order_id), "ACCOUNT_FROZEN")
         ]
         assert await shop.everything() == before
         await bank.as_owner("UPDATE accounts SET state = 'OPEN' WHERE id = $1", shop.payment)
@@ -183,7 +183,7 @@ class TestExactlyOnce:
             await asyncio.gather(kill(), work(), work())
         assert kills > 5
         # A lost connection is not the fault of an order.
-        assert {line["event"] for line in logs} <= {"delivery_waits"}
+        assert {line["event"] for line in logs} <= {"order_delivery_waits"}
         assert [await shop.events(order_id) for order_id in ids] == [WHOLE_STORY] * 15
         assert await shop.money() == (100 - 15 * PRICE, 0, 15 * PRICE)
         assert await bank.adds_up()
