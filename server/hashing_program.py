@@ -36,7 +36,7 @@ def answer(hasher: argon2.PasswordHasher, question: list[str]) -> str | bool | N
             return hasher.hash(question[1])
         _, password_hash, password = question
         return _matches(hasher, password_hash, password)
-    except (argon2.exceptions.Argon2Error, argon2.exceptions.InvalidHashError):
+    except argon2.exceptions.InvalidHashError:
         return None
 
 

@@ -36,6 +36,8 @@ _NOUNS = {
 PAYLOADS = {f"{noun}.{verb}": f"{noun}_{verb}" for noun, verbs in _NOUNS.items() for verb in verbs}
 """The field of an event that has its facts, by type."""
 _POSITION_MAX = 2**63 - 1
+_DIGITS_MAX = len(str(_POSITION_MAX))
+"""Python refuses to read a number of some thousand digits, with an error of its own."""
 
 
 def parse_list_events(request: ListEventsRequest) -> EventFilter:
@@ -75,7 +77,7 @@ def _position(check: Violations, field: str, cursor: str) -> int | None:
         return None
     if not cursor:
         return 0
-    if cursor.isascii() and cursor.isdigit() and int(cursor) <= _POSITION_MAX:
+    if len(cursor) <= _DIGITS_MAX and cursor.isascii() and cursor.isdigit() and int(cursor) <= _POSITION_MAX:
         return int(cursor)
     check.add(field, f"must be a cursor that this feed gave, or {NOW!r}")
     return 0

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
 from server.caller import Caller
 from server.database import as_bank_error
@@ -90,6 +91,7 @@ class Watches:
         interest = Interest.of(caller, wanted.types)
         async with self._hub.subscribe(caller, interest) as subscription:
             yield Silence(position)
+            told_at = monotonic()
             while (reason := self._end(subscription, expire_time)) is None:
                 if position < subscription.since:
                     try:
@@ -105,8 +107,13 @@ class Watches:
                         position = fact.event.position
                         EVENTS_TOLD.inc()
                         yield fact
+                        told_at = monotonic()
                     else:
                         position = stretch.reached
+                        # Of a long past there may be nothing to tell; who comes again shall begin here.
+                        if monotonic() - told_at >= self._heartbeat_s:
+                            yield Silence(position)
+                            told_at = monotonic()
                     continue
                 found = await subscription.next(min(self._heartbeat_s, self._seconds_until(expire_time)))
                 if found is not None and found.event.position > position:

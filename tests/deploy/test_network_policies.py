@@ -51,7 +51,7 @@ def allowed(name: str, direction: str) -> set[Flow]:
                     for other in peers(everything, peer, DATA_CIDR):
                         for port in rule["ports"]:
                             ends = (other, component) if direction == "ingress" else (component, other)
-                            flows.add((*ends, port["port"]))
+                            flows.update((*ends, each) for each in (port["port"], port.get("endPort")) if each)
     return flows
 
 
@@ -78,6 +78,8 @@ def test_pods_may_reach_what_they_need_and_nothing_else(name: str) -> None:
         ("worker", DATA, 6379),
         ("worker", ANYWHERE, 443),
         ("worker", ANYWHERE, 587),
+        ("worker", ANYWHERE, 1024),
+        ("worker", ANYWHERE, 65535),
         ("migration", DATA, 5432),
     }
 

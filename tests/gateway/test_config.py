@@ -1,7 +1,10 @@
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway import config as gateway_config
 from gateway.config import ROOT, Certificate, GatewayError, envoy_binary, render, swagger_ui_dir
@@ -20,6 +23,18 @@ class TestRender:
         render(config, gateway_port=8080, grpc_port=9090, server_endpoints=endpoints, reflection=False)
         assert validation_of(config).returncode == 0
         assert "${" not in config.read_text()
+
+    def test_every_service_with_a_path_is_served_as_json(self) -> None:
+        contract = FileDescriptorSet.FromString((ROOT / "gen" / "bank.binpb").read_bytes())
+        services = {
+            f"{file.package}.{service.name}"
+            for file in contract.file
+            for service in file.service
+            if any(method.options.HasExtension(annotations_pb2.http) for method in service.method)
+        }
+        assert len(services) > 5
+        listed = re.findall(r"^ +- (bank\.v1\.\w+)$", gateway_config.TEMPLATE.read_text(), re.MULTILINE)
+        assert sorted(listed) == sorted(services)
 
     def test_certificate_and_admin_port_are_accepted_by_envoy(self, tmp_path: Path) -> None:
         config = tmp_path / "envoy.yaml"

@@ -117,6 +117,7 @@ class TestListEvents:
             ({"after_cursor": "1.5"}, "after_cursor"),
             ({"after_cursor": "٣"}, "after_cursor"),
             ({"after_cursor": "9" * 30}, "after_cursor"),
+            ({"after_cursor": "9" * 5000}, "after_cursor"),
             ({"after_cursor": "1"}, "after_cursor"),
             ({"types": ["transfer"]}, "types"),
             ({"page_size": -1}, "page_size"),

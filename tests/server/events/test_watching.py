@@ -17,7 +17,7 @@ from server.caller import Caller, Role
 from server.database import Database, open_pool
 from server.errors import Overloaded
 from server.events.hub import PENDING_MAX, EndReason, EventHub
-from server.events.operations import EVENT_SETTINGS, EventReader, Fact
+from server.events.operations import EVENT_SETTINGS, ROWS_AT_ONCE, EventReader, Fact
 from server.events.watching import Ended, Silence, Watches, WatchFilter
 from server.metrics import EVENT_OVERFLOWS, EVENT_WATCHES
 from tests.conftest import Database as MigratedDatabase
@@ -52,6 +52,10 @@ async def opened(url: str, heartbeat_s: float = 15, watches_max: int = 10) -> As
 
 def caller(person: Person) -> Caller:
     return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR}))
+
+
+def admin(person: Person) -> Caller:
+    return Caller(person.user_id, person.session_id, frozenset({Role.ADMIN}))
 
 
 async def statements(bank: Bank, within_s: float) -> float:
@@ -223,6 +227,18 @@ class TestSilence:
                 async with asyncio.timeout(3):
                     while await anext(watch) != Silence(3):
                         pass
+
+    async def test_past_in_which_nothing_is_wanted_is_told_of_as_it_is_passed(self, feed: Feed) -> None:
+        bank = feed.served.bank
+        alice = await bank.person()
+        await happen(bank, alice, 3 * ROWS_AT_ONCE)
+        await feed.sequenced()
+        async with opened(bank.url, heartbeat_s=0) as watches:
+            wanted = WatchFilter(0, frozenset({"user.created"}))
+            watch = watches.watch(wanted, admin(alice), datetime.now(UTC) + IN_AN_HOUR)
+            async with aclosing(watch):
+                told = [await anext(watch) for _ in range(3)]
+        assert told == [Silence(position * ROWS_AT_ONCE) for position in range(3)]
 
     @pytest.mark.timeout(40)
     async def test_event_is_told_within_a_quarter_of_a_second(self, feed: Feed) -> None:

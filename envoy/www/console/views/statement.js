@@ -22,7 +22,7 @@ export function statementView(app, accountId) {
   const pay = html("a", { class: "button", href: `#/pay/${accountId}`, hidden: true }, "Pay from here");
   const load = coalesced(async () => {
     const wanted = range;
-    const { account } = await app.session.call("GET", `/v1/accounts/${accountId}`);
+    const { account } = await app.session.call("GET", `/v1/accounts/${encodeURIComponent(accountId)}`);
     const booked = await read(app, accountId, wanted);
     title.textContent = nameOf(account);
     pay.hidden = !isOpen(account);
@@ -69,8 +69,8 @@ async function read(app, accountId, range) {
   const start = range === "all" ? "" : new Date(Date.now() - Number(range) * DAY_MS).toISOString();
   const get = (path, query) => app.session.call("GET", path, { query });
   const [statement, entries, transfers] = await Promise.all([
-    get(`/v1/accounts/${accountId}/statement`, { start_time: start, page_size: 1 }),
-    newest((query) => get(`/v1/accounts/${accountId}/entries`, query), "entries", start),
+    get(`/v1/accounts/${encodeURIComponent(accountId)}/statement`, { start_time: start, page_size: 1 }),
+    newest((query) => get(`/v1/accounts/${encodeURIComponent(accountId)}/entries`, query), "entries", start),
     newest((query) => get("/v1/transfers", { ...query, account_id: accountId }), "transfers", start),
   ]);
   return { start, statement, entries, transfers: new Map(transfers.map((transfer) => [transfer.id, transfer])) };
