@@ -22,13 +22,18 @@ ORDER BY position
 LIMIT @most;
 
 -- name: GetNextWebhookAttemptTime :one
--- When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
--- others wait for it. Null if none is pending.
+-- When the next of the earliest deliveries of a webhook, those that a round would list, is to be
+-- tried: of each subject the first counts, the others wait for it. Null if none is pending.
 SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
 FROM (
-    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
-    WHERE webhook_id = @webhook_id AND state = 'PENDING'
-    ORDER BY subject_id, position
+    SELECT DISTINCT ON (earliest.subject_id) earliest.next_attempt_time
+    FROM (
+        SELECT subject_id, position, next_attempt_time FROM webhook_deliveries
+        WHERE webhook_id = @webhook_id AND state = 'PENDING'
+        ORDER BY position
+        LIMIT @most
+    ) AS earliest
+    ORDER BY earliest.subject_id, earliest.position
 ) AS heads;
 
 -- name: GetWebhookDeliveryToSend :one

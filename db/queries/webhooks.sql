@@ -202,8 +202,16 @@ RETURNING id;
 
 -- name: UpdateWebhookDueTime :exec
 -- Say when there is something to do again, null for nothing; what became due meanwhile stays so.
+-- What is due already goes to the end of the line, however long ago it became due.
 UPDATE webhooks
-SET due_time = greatest(least(due_time, sqlc.narg('next_time')::timestamptz), retry_time)
+SET
+    due_time = greatest(
+        CASE
+            WHEN sqlc.narg('next_time')::timestamptz IS NULL THEN due_time
+            ELSE least(due_time, greatest(sqlc.narg('next_time')::timestamptz, clock_timestamp()))
+        END,
+        retry_time
+    )
 WHERE
     id = @id AND disable_reason IS NULL AND delete_time IS NULL
     AND least(due_time, sqlc.narg('next_time')::timestamptz) IS NOT NULL;

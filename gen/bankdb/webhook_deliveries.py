@@ -79,18 +79,23 @@ async def list_pending_webhook_deliveries(conn: Connection, *, webhook_id: UUID,
 GET_NEXT_WEBHOOK_ATTEMPT_TIME: Final = """-- name: GetNextWebhookAttemptTime :one
 SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
 FROM (
-    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
-    WHERE webhook_id = $1 AND state = 'PENDING'
-    ORDER BY subject_id, position
+    SELECT DISTINCT ON (earliest.subject_id) earliest.next_attempt_time
+    FROM (
+        SELECT subject_id, position, next_attempt_time FROM webhook_deliveries
+        WHERE webhook_id = $1 AND state = 'PENDING'
+        ORDER BY position
+        LIMIT $2
+    ) AS earliest
+    ORDER BY earliest.subject_id, earliest.position
 ) AS heads
 """
 
 
-async def get_next_webhook_attempt_time(conn: Connection, *, webhook_id: UUID) -> datetime | None:
-    """When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
-    others wait for it. Null if none is pending.
+async def get_next_webhook_attempt_time(conn: Connection, *, webhook_id: UUID, most: int) -> datetime | None:
+    """When the next of the earliest deliveries of a webhook, those that a round would list, is to be
+    tried: of each subject the first counts, the others wait for it. Null if none is pending.
     """
-    found: datetime | None = await conn.fetchval(GET_NEXT_WEBHOOK_ATTEMPT_TIME, webhook_id)
+    found: datetime | None = await conn.fetchval(GET_NEXT_WEBHOOK_ATTEMPT_TIME, webhook_id, most)
     return found
 
 

@@ -381,7 +381,14 @@ async def update_webhook_round(conn: Connection, *, has_succeeded: bool, has_fai
 
 UPDATE_WEBHOOK_DUE_TIME: Final = """-- name: UpdateWebhookDueTime :exec
 UPDATE webhooks
-SET due_time = greatest(least(due_time, $1::timestamptz), retry_time)
+SET
+    due_time = greatest(
+        CASE
+            WHEN $1::timestamptz IS NULL THEN due_time
+            ELSE least(due_time, greatest($1::timestamptz, clock_timestamp()))
+        END,
+        retry_time
+    )
 WHERE
     id = $2 AND disable_reason IS NULL AND delete_time IS NULL
     AND least(due_time, $1::timestamptz) IS NOT NULL
@@ -389,7 +396,9 @@ WHERE
 
 
 async def update_webhook_due_time(conn: Connection, *, next_time: datetime | None, id: UUID) -> None:
-    """Say when there is something to do again, null for nothing; what became due meanwhile stays so."""
+    """Say when there is something to do again, null for nothing; what became due meanwhile stays so.
+    What is due already goes to the end of the line, however long ago it became due.
+    """
     await conn.execute(UPDATE_WEBHOOK_DUE_TIME, next_time, id)
 
 

@@ -59,12 +59,14 @@ class Patience:
         given_up_after_s: A delivery is given up when its next try would be later than this after its first.
         trouble_pause_max_s: At most so long nothing is tried where nothing succeeds.
         disabled_after_s: A webhook where nothing succeeded for so long is disabled.
+        pending_max: So many deliveries are made ahead and looked at; the rest of a backlog waits in the feed.
     """
 
     retry_pauses_s: tuple[float, ...] = WEBHOOK_RETRY_PAUSES_S
     given_up_after_s: float = WEBHOOK_GIVEN_UP_AFTER_S
     trouble_pause_max_s: float = WEBHOOK_TROUBLE_PAUSE_MAX_S
     disabled_after_s: float = WEBHOOK_DISABLED_AFTER_S
+    pending_max: int = WEBHOOK_PENDING_MAX
 
 
 class Tally:
@@ -153,13 +155,13 @@ class Rounds:
             yield connection
 
     async def _pending(self, webhook: GetLeasedWebhookRow) -> tuple[list[ListPendingWebhookDeliveriesRow], bool]:
-        """The pending deliveries, new ones included, and whether there is room for more that there are."""
+        """The earliest pending deliveries, new ones included, and whether another round may find more."""
         async with self._connection() as connection:
             pending = await deliveries.list_pending_webhook_deliveries(
-                connection, webhook_id=webhook.id, most=WEBHOOK_PENDING_MAX
+                connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
-        if len(pending) == WEBHOOK_PENDING_MAX:
-            return pending, False
+        if len(pending) == self._patience.pending_max:
+            return pending, bool(_due_chains(pending))
         everything = webhook.everybodys and Role.ADMIN in webhook.owner_roles
         interest = Interest(webhook.user_id, everything, frozenset(webhook.types))
         stretch = await self._events.catch_up(interest, webhook.position)
@@ -179,7 +181,7 @@ class Rounds:
                 )
             await queries.update_webhook_position(connection, id=webhook.id, position=stretch.reached)
             return await deliveries.list_pending_webhook_deliveries(
-                connection, webhook_id=webhook.id, most=WEBHOOK_PENDING_MAX
+                connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
 
         async with self._turns:
@@ -268,7 +270,9 @@ class Rounds:
                 return False
             if tally.succeeded and failures >= _OUTAGE_FAILURES:
                 await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
-            attempt_time = await deliveries.get_next_webhook_attempt_time(connection, webhook_id=lease.id)
+            attempt_time = await deliveries.get_next_webhook_attempt_time(
+                connection, webhook_id=lease.id, most=self._patience.pending_max
+            )
             soonest = min(filter(None, (next_time, attempt_time)), default=None)
             await queries.update_webhook_due_time(
                 connection, id=lease.id, next_time=next_time if webhook is None else soonest

@@ -109,6 +109,21 @@ class Scene:
                 with suppress(asyncio.CancelledError):
                     await task
 
+    async def round(self, patience: Patience = QUICK) -> None:
+        """One round of every webhook, as if the time of all that is pending had come, and nothing after it."""
+        await self.bank.alter(
+            "UPDATE webhooks SET due_time = now(), retry_time = NULL;"
+            "UPDATE webhook_deliveries SET next_attempt_time = now() WHERE next_attempt_time > now()"
+        )
+        await self.due_rounds(patience)
+
+    async def due_rounds(self, patience: Patience = QUICK) -> None:
+        """One round of every webhook that is due, and nothing after it."""
+        async with self.dispatcher(patience) as dispatcher:
+            await dispatcher.begin_rounds()
+            while await self.lease(dispatcher):
+                await asyncio.sleep(0.01)
+
     async def lease(self, dispatcher: Dispatcher) -> list[MarkWebhooksLeasedRow]:
         """What its rounds have leased."""
         return [lease for lane in dispatcher._lanes for lease in lane.running.values()]
