@@ -41,6 +41,8 @@ from worker.webhooks.posting import Failure, Outcome, Poster
 _HEADERS = {"content-type": "application/json", "user-agent": "transactions-webhooks/1"}
 _NOT_VISIBLE = Outcome(None, Failure.NOT_VISIBLE)
 _NO_SECRET = Outcome(None, Failure.SECRET)
+_JITTER = 0.2
+"""By so much of itself a pause is shorter or longer."""
 _OUTAGE_FAILURES = 3
 """After so many rounds without success all deliveries are tried at once when one succeeds."""
 
@@ -56,7 +58,7 @@ class Patience:
 
     Attributes:
         retry_pauses_s: After the first failure of a delivery, the second, …; after more the last.
-        given_up_after_s: A delivery is given up when its next try would be later than this after its first.
+        given_up_after_s: The last try of a delivery comes so long after its first.
         trouble_pause_max_s: At most so long nothing is tried where nothing succeeds.
         disabled_after_s: A webhook where nothing succeeded for so long is disabled.
         pending_max: So many deliveries are made ahead and looked at; the rest of a backlog waits in the feed.
@@ -239,12 +241,11 @@ class Rounds:
     def _pause_s(self, delivery: GetWebhookDeliveryToSendRow) -> float | None:
         """How long to wait before the next try; None if there is none."""
         pauses_s = self._patience.retry_pauses_s
-        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
         pause_s = jitter * pauses_s[min(delivery.attempt_count, len(pauses_s) - 1)]
         first = delivery.first_attempt_time or delivery.now
-        if (delivery.now - first).total_seconds() + pause_s > self._patience.given_up_after_s:
-            return None
-        return pause_s
+        left_s = self._patience.given_up_after_s - (delivery.now - first).total_seconds()
+        return min(pause_s, left_s) if left_s > 0 else None
 
     async def _end(
         self,
