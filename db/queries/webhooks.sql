@@ -151,12 +151,17 @@ WHERE
 RETURNING id, lease_expire_time::timestamptz AS lease_expire_time;
 
 -- name: MarkWebhooksGivenBack :exec
--- End leases early: their worker stops.
+-- End leases early: their worker stops. One that ran out meanwhile may be another worker's.
 UPDATE webhooks
 SET
     lease_expire_time = NULL,
     due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
-WHERE id = ANY(@ids::uuid []) AND lease_expire_time IS NOT NULL;
+WHERE
+    (id, lease_expire_time) IN (
+        SELECT
+            unnest(@ids::uuid []),
+            unnest(@lease_expire_times::timestamptz [])
+    );
 
 -- name: GetLeasedWebhook :one
 -- What a round needs to know; no row if nothing may be sent to it any more.

@@ -307,13 +307,18 @@ UPDATE webhooks
 SET
     lease_expire_time = NULL,
     due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
-WHERE id = ANY($1::uuid []) AND lease_expire_time IS NOT NULL
+WHERE
+    (id, lease_expire_time) IN (
+        SELECT
+            unnest($1::uuid []),
+            unnest($2::timestamptz [])
+    )
 """
 
 
-async def mark_webhooks_given_back(conn: Connection, *, ids: Sequence[UUID | None]) -> None:
-    """End leases early: their worker stops."""
-    await conn.execute(MARK_WEBHOOKS_GIVEN_BACK, ids)
+async def mark_webhooks_given_back(conn: Connection, *, ids: Sequence[UUID | None], lease_expire_times: Sequence[datetime | None]) -> None:
+    """End leases early: their worker stops. One that ran out meanwhile may be another worker's."""
+    await conn.execute(MARK_WEBHOOKS_GIVEN_BACK, ids, lease_expire_times)
 
 
 GET_LEASED_WEBHOOK: Final = """-- name: GetLeasedWebhook :one

@@ -110,6 +110,22 @@ class TestWorkers:
         async with scene.delivering(QUICK):
             await eventually(lambda: receiver.received)
 
+    async def test_worker_that_stops_late_leaves_the_lease_of_another_alone(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(30)
+
+        receiver.reply = reply
+        await scene.happen()
+        async with scene.delivering(grace_s=0.1):
+            await eventually(lambda: receiver.at_once)
+            await scene.bank.alter("UPDATE webhooks SET lease_expire_time = now() + interval '1 h', due_time = NULL")
+            other = (await scene.row(webhook))["lease_expire_time"]
+        row = await scene.row(webhook)
+        assert (row["lease_expire_time"], row["due_time"]) == (other, None)
+
     async def test_webhook_of_a_worker_that_is_gone_is_taken_when_its_lease_runs_out(self, scene: Scene) -> None:
         receiver = await scene.receiver()
         await scene.add(receiver)
