@@ -118,10 +118,21 @@ WHERE id = @id AND state = 'PENDING';
 UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp()
 WHERE webhook_id = @webhook_id AND state = 'PENDING' AND next_attempt_time > clock_timestamp();
 
--- name: MarkWebhookDeliveryDue :one
+-- name: MarkWebhookDeliveriesRestarted :execrows
+-- Begin a new series of tries of all that are pending: the webhook has changed.
+UPDATE webhook_deliveries
+SET attempt_count = 0, first_attempt_time = NULL, next_attempt_time = clock_timestamp()
+WHERE webhook_id = @webhook_id AND state = 'PENDING' AND attempt_count > 0;
+
+-- name: MarkWebhookDeliveryRestarted :one
 -- Begin a new series of tries, whatever came of the last.
 UPDATE webhook_deliveries
-SET state = 'PENDING', first_attempt_time = NULL, next_attempt_time = clock_timestamp(), end_time = NULL
+SET
+    state = 'PENDING',
+    attempt_count = 0,
+    first_attempt_time = NULL,
+    next_attempt_time = clock_timestamp(),
+    end_time = NULL
 WHERE id = @id AND webhook_id = @webhook_id
 RETURNING *;
 

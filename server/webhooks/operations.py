@@ -160,7 +160,7 @@ class Webhooks:
         return self._page_tokens.cut(scope, rows, page_size, lambda row: [str(row.id)])
 
     async def update(self, change: WebhookChange, caller: Caller) -> Webhook:
-        """Change a webhook; what failed before is forgotten.
+        """Change a webhook; what failed before is forgotten, and pending deliveries of an enabled one are due at once.
 
         Raises:
             NotFound: Absent, or not the caller's.
@@ -184,6 +184,8 @@ class Webhooks:
                 disable_reason=disable_reason,
             )
             assert updated is not None  # it is locked
+            if disable_reason is None:
+                await delivery_queries.mark_webhook_deliveries_restarted(connection, webhook_id=webhook.id)
             moved = updated.url != webhook.url
             await record(
                 connection,
@@ -289,7 +291,7 @@ class Webhooks:
 
         async def work(connection: Connection) -> WebhookDelivery:
             await _locked(connection, webhook_id, caller)
-            delivery = await delivery_queries.mark_webhook_delivery_due(
+            delivery = await delivery_queries.mark_webhook_delivery_restarted(
                 connection, id=delivery_id, webhook_id=webhook_id
             )
             if delivery is None:

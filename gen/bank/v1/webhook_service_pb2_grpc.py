@@ -116,7 +116,8 @@ class WebhookServiceServicer:
 
     def UpdateWebhook(self, request, context):
         """Changes `url`, `types`, `description` or `enabled`. A webhook that is enabled again goes on where
-        it stopped: what happened meanwhile is delivered too.
+        it stopped: what happened meanwhile is delivered too. Unless it is disabled, each pending
+        delivery is due at once and begins a new series of tries.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND, INVALID_ARGUMENT
         INVALID_REQUEST for a host that is not on the public internet.
@@ -158,9 +159,9 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedeliverWebhookDelivery(self, request, context):
-        """Delivers once more, whatever came of it before: the delivery is pending and due at once. Later
-        events of the same subject that are still pending wait for it. While the webhook is disabled it
-        waits.
+        """Delivers once more, whatever came of it before: the delivery is pending and due at once, and
+        begins a new series of tries. Later events of the same subject that are still pending wait for
+        it. While the webhook is disabled it waits.
 
         Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND.
         """

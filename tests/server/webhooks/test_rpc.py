@@ -175,6 +175,23 @@ class TestUpdateWebhook:
         assert enabled.disable_reason == pb.WEBHOOK_DISABLE_REASON_UNSPECIFIED
         assert await desk.bank.pool.fetchval("SELECT due_time IS NOT NULL AND failure_count = 0 FROM webhooks")
 
+    async def test_what_is_pending_is_due_at_once_unless_it_stays_disabled(self, desk: Desk) -> None:
+        webhook_id = (await desk.create()).webhook.id
+        await desk.deliver(webhook_id, 10)
+        await desk.deliver(webhook_id, 11, "DELIVERED")
+        await desk.bank.pool.execute("UPDATE webhooks SET disable_reason = 'FAILING', due_time = NULL")
+        await desk.bank.pool.execute(
+            "UPDATE webhook_deliveries SET next_attempt_time = now() + interval '1 d' WHERE state = 'PENDING'"
+        )
+        due = (
+            "SELECT state, attempt_count, next_attempt_time <= clock_timestamp() FROM webhook_deliveries"
+            " ORDER BY position"
+        )
+        await desk.stub.UpdateWebhook(change(webhook_id, description="x"), metadata=desk.as_alice)
+        assert tuple(await desk.bank.pool.fetchrow(due) or ()) == ("PENDING", 1, False)
+        await desk.stub.UpdateWebhook(change(webhook_id, "enabled", enabled=True), metadata=desk.as_alice)
+        assert [tuple(row) for row in await desk.bank.pool.fetch(due)] == [("PENDING", 0, True), ("DELIVERED", 1, None)]
+
     async def test_wrong_fields_are_refused(self, desk: Desk) -> None:
         webhook_id = (await desk.create()).webhook.id
         before = await desk.everything()
@@ -271,7 +288,7 @@ class TestRedeliverWebhookDelivery:
         delivery_id = await desk.deliver(webhook_id, 10, state)
         request = pb.RedeliverWebhookDeliveryRequest(webhook_id=webhook_id, delivery_id=delivery_id)
         delivery = (await desk.stub.RedeliverWebhookDelivery(request, metadata=desk.as_alice)).delivery
-        assert (delivery.state, delivery.attempt_count) == (pb.WEBHOOK_DELIVERY_STATE_PENDING, 1)
+        assert (delivery.state, delivery.attempt_count) == (pb.WEBHOOK_DELIVERY_STATE_PENDING, 0)
         assert delivery.HasField("next_attempt_time")
         assert await desk.bank.pool.fetchval("SELECT due_time <= clock_timestamp() FROM webhooks")
 

@@ -63,6 +63,9 @@ class Scene:
     def caller(self, user: User, *roles: Role) -> Caller:
         return Caller(user.id, uuid4(), frozenset({Role.DEPOSITOR, *roles}))
 
+    async def redeliver(self, webhook: Webhook, delivery_id: UUID) -> None:
+        await self.webhooks.redeliver(webhook.id, delivery_id, self.caller(self.alice))
+
     async def enable(self, webhook: Webhook) -> Webhook:
         return await self.webhooks.update(WebhookChange(webhook.id, enabled=True), self.caller(self.alice))
 
