@@ -11,8 +11,9 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -115,23 +116,48 @@ def is_public(address: str) -> bool:
 class Resolver:
     """Looks names up as the system does, on threads of its own: a look-up can take long and cannot be ended.
 
+    A process that ends does not wait for them.
+
     Args:
         at_once: How many names are looked up at the same time; the others wait.
     """
 
     def __init__(self, at_once: int = _LOOKUPS_AT_ONCE) -> None:
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="lookup")
+        self._room = asyncio.Semaphore(at_once)
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        # A zone belongs to a link-local address.
-        return list(dict.fromkeys(str(address[4][0]) for address in found))
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str]] = loop.create_future()
 
-    def close(self) -> None:
-        """Look nothing up any more, without waiting for what is still looked up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        def end(addresses: list[str], error: Exception | None) -> None:
+            self._room.release()
+            if found.done():  # whoever asked has gone
+                return
+            if error is None:
+                found.set_result(addresses)
+            else:
+                found.set_exception(error)
+
+        def look_up() -> None:
+            addresses, error = [], None
+            try:
+                answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                # A zone belongs to a link-local address.
+                addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+            except Exception as failed:  # raised where it is awaited
+                error = failed
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end, addresses, error)
+
+        # Room is given back when the look-up has ended, not when nobody waits for it any more.
+        await self._room.acquire()
+        try:
+            # Not those of an executor, which the interpreter waits for.
+            Thread(target=look_up, name="lookup", daemon=True).start()
+        except BaseException:
+            self._room.release()
+            raise
+        return await found
 
 
 class Targets:

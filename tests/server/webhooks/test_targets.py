@@ -1,6 +1,10 @@
 """Where a webhook may lead, and above all where not."""
 
 import asyncio
+import socket
+import subprocess
+import sys
+from threading import Event
 
 import pytest
 
@@ -93,6 +97,46 @@ def resolving(*addresses: str) -> Targets:
         return list(addresses)
 
     return Targets(resolve, private=False)
+
+
+ENDING = """
+import asyncio, socket, time
+from server.webhooks.targets import Resolver
+async def main():
+    async with asyncio.timeout(0.2):
+        await Resolver()("shop.example", 443)
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+try:
+    asyncio.run(main())
+except TimeoutError:
+    print("ended")
+"""
+
+
+class TestResolver:
+    def test_process_that_ends_does_not_wait_for_a_look_up(self) -> None:
+        done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, check=True, timeout=20)
+        assert done.stdout == b"ended\n"
+
+    async def test_look_up_that_nobody_waits_for_still_takes_its_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked, answer = [], Event()
+
+        def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
+            asked.append(host)
+            answer.wait(10)
+            return [(0, 0, 0, "", ("8.8.8.8", 443))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        resolver = Resolver(at_once=1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await resolver("dead.example", 443)
+        waiting = asyncio.create_task(resolver("shop.example", 443))
+        await asyncio.sleep(0.1)
+        assert asked == ["dead.example"]
+        answer.set()
+        assert await waiting == ["8.8.8.8"]
+        assert asked == ["dead.example", "shop.example"]
 
 
 class TestTargets:
