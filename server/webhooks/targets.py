@@ -16,10 +16,17 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
+
+from server.errors import Overloaded, RateLimited
 
 URL_LENGTH_MAX = 2048
 LOOKUP_TIMEOUT_S = 3.0
 _LOOKUPS_AT_ONCE = 8
+_RUNNING = "a host is still being looked up for you: wait before you name another"
+_UNANSWERED = (
+    "the host could not be looked up in time: send the same call later, and see whether its name servers answer"
+)
 _PORT = {"http": 80, "https": 443}
 _UNPRIVILEGED_PORTS_FROM = 1024
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -172,6 +179,7 @@ class Targets:
     def __init__(self, resolve: Resolve, *, private: bool, lookup_timeout_s: float = LOOKUP_TIMEOUT_S) -> None:
         self._resolve = resolve
         self._lookup_timeout_s = lookup_timeout_s
+        self._running: dict[UUID, asyncio.Task[list[str]]] = {}
         self.private = private
 
     async def addresses(self, target: Target) -> list[str]:
@@ -182,10 +190,23 @@ class Targets:
             return []
         return found if self.private or all(map(is_public, found)) else []
 
-    async def can_be_reached(self, url: str) -> bool:
-        """Whether the host of a URL that was parsed before has addresses that may be connected to, as things are."""
-        try:
-            async with asyncio.timeout(self._lookup_timeout_s):
-                return bool(await self.addresses(parse_target(url, private=self.private)))
-        except TimeoutError:
-            return False
+    async def can_be_reached(self, url: str, user_id: UUID) -> bool:
+        """Whether the host of a URL that was parsed before has addresses that may be connected to, as things are.
+
+        Args:
+            url: As its owner wrote it.
+            user_id: Its owner, for whom one name at a time is looked up, however long that takes.
+
+        Raises:
+            RateLimited: Another name is still being looked up for them.
+            Overloaded: It took too long; it goes on.
+        """
+        if user_id in self._running:
+            raise RateLimited(self._lookup_timeout_s, _RUNNING)
+        lookup = asyncio.create_task(self.addresses(parse_target(url, private=self.private)))
+        self._running[user_id] = lookup
+        lookup.add_done_callback(lambda _: self._running.pop(user_id))
+        ended, _ = await asyncio.wait({lookup}, timeout=self._lookup_timeout_s)
+        if not ended:
+            raise Overloaded(self._lookup_timeout_s, _UNANSWERED)
+        return bool(lookup.result())
