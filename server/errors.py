@@ -417,8 +417,10 @@ class Overloaded(Unavailable):
 
     reason = "OVERLOADED"
 
-    def __init__(self) -> None:
-        super().__init__("too many calls are waiting: send the same call again later", 0.5)
+    def __init__(
+        self, retry_after_s: float = 0.5, message: str = "too many calls are waiting: send the same call again later"
+    ) -> None:
+        super().__init__(message, retry_after_s)
 
 
 class PasswordsUnavailable(Unavailable):

@@ -120,7 +120,8 @@ WEBHOOK_FAILURES_IN_ROUND = 4
 """Without a success between them they end a round."""
 WEBHOOK_RETRY_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 24 * 3600.0)
 """After the first failure of a delivery, the second, …; after more the last of these."""
-WEBHOOK_GIVEN_UP_AFTER_S = 3 * 24 * 3600.0
+WEBHOOK_GIVEN_UP_AFTER_S = 5 * 24 * 3600.0
+"""Longer than it takes to disable a webhook with the longest pause on top: a receiver that is away loses nothing."""
 WEBHOOK_TROUBLE_PAUSE_MAX_S = 300.0
 """At most so long nothing is tried at a webhook where nothing succeeds; it begins with two seconds and doubles."""
 WEBHOOK_DISABLED_AFTER_S = 3 * 24 * 3600.0

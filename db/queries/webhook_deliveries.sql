@@ -22,13 +22,18 @@ ORDER BY position
 LIMIT @most;
 
 -- name: GetNextWebhookAttemptTime :one
--- When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
--- others wait for it. Null if none is pending.
+-- When the next of the earliest deliveries of a webhook, those that a round would list, is to be
+-- tried: of each subject the first counts, the others wait for it. Null if none is pending.
 SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
 FROM (
-    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
-    WHERE webhook_id = @webhook_id AND state = 'PENDING'
-    ORDER BY subject_id, position
+    SELECT DISTINCT ON (earliest.subject_id) earliest.next_attempt_time
+    FROM (
+        SELECT subject_id, position, next_attempt_time FROM webhook_deliveries
+        WHERE webhook_id = @webhook_id AND state = 'PENDING'
+        ORDER BY position
+        LIMIT @most
+    ) AS earliest
+    ORDER BY earliest.subject_id, earliest.position
 ) AS heads;
 
 -- name: GetWebhookDeliveryToSend :one
@@ -113,10 +118,21 @@ WHERE id = @id AND state = 'PENDING';
 UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp()
 WHERE webhook_id = @webhook_id AND state = 'PENDING' AND next_attempt_time > clock_timestamp();
 
--- name: MarkWebhookDeliveryDue :one
+-- name: MarkWebhookDeliveriesRestarted :execrows
+-- Begin a new series of tries of all that are pending: the webhook has changed.
+UPDATE webhook_deliveries
+SET attempt_count = 0, first_attempt_time = NULL, next_attempt_time = clock_timestamp()
+WHERE webhook_id = @webhook_id AND state = 'PENDING' AND attempt_count > 0;
+
+-- name: MarkWebhookDeliveryRestarted :one
 -- Begin a new series of tries, whatever came of the last.
 UPDATE webhook_deliveries
-SET state = 'PENDING', first_attempt_time = NULL, next_attempt_time = clock_timestamp(), end_time = NULL
+SET
+    state = 'PENDING',
+    attempt_count = 0,
+    first_attempt_time = NULL,
+    next_attempt_time = clock_timestamp(),
+    end_time = NULL
 WHERE id = @id AND webhook_id = @webhook_id
 RETURNING *;
 

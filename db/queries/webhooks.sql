@@ -151,12 +151,17 @@ WHERE
 RETURNING id, lease_expire_time::timestamptz AS lease_expire_time;
 
 -- name: MarkWebhooksGivenBack :exec
--- End leases early: their worker stops.
+-- End leases early: their worker stops. One that ran out meanwhile may be another worker's.
 UPDATE webhooks
 SET
     lease_expire_time = NULL,
     due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
-WHERE id = ANY(@ids::uuid []) AND lease_expire_time IS NOT NULL;
+WHERE
+    (id, lease_expire_time) IN (
+        SELECT
+            unnest(@ids::uuid []),
+            unnest(@lease_expire_times::timestamptz [])
+    );
 
 -- name: GetLeasedWebhook :one
 -- What a round needs to know; no row if nothing may be sent to it any more.
@@ -202,8 +207,16 @@ RETURNING id;
 
 -- name: UpdateWebhookDueTime :exec
 -- Say when there is something to do again, null for nothing; what became due meanwhile stays so.
+-- What is due already goes to the end of the line, however long ago it became due.
 UPDATE webhooks
-SET due_time = greatest(least(due_time, sqlc.narg('next_time')::timestamptz), retry_time)
+SET
+    due_time = greatest(
+        CASE
+            WHEN sqlc.narg('next_time')::timestamptz IS NULL THEN due_time
+            ELSE least(due_time, greatest(sqlc.narg('next_time')::timestamptz, clock_timestamp()))
+        END,
+        retry_time
+    )
 WHERE
     id = @id AND disable_reason IS NULL AND delete_time IS NULL
     AND least(due_time, sqlc.narg('next_time')::timestamptz) IS NOT NULL;

@@ -79,18 +79,23 @@ async def list_pending_webhook_deliveries(conn: Connection, *, webhook_id: UUID,
 GET_NEXT_WEBHOOK_ATTEMPT_TIME: Final = """-- name: GetNextWebhookAttemptTime :one
 SELECT min(heads.next_attempt_time)::timestamptz AS next_attempt_time
 FROM (
-    SELECT DISTINCT ON (subject_id) next_attempt_time FROM webhook_deliveries
-    WHERE webhook_id = $1 AND state = 'PENDING'
-    ORDER BY subject_id, position
+    SELECT DISTINCT ON (earliest.subject_id) earliest.next_attempt_time
+    FROM (
+        SELECT subject_id, position, next_attempt_time FROM webhook_deliveries
+        WHERE webhook_id = $1 AND state = 'PENDING'
+        ORDER BY position
+        LIMIT $2
+    ) AS earliest
+    ORDER BY earliest.subject_id, earliest.position
 ) AS heads
 """
 
 
-async def get_next_webhook_attempt_time(conn: Connection, *, webhook_id: UUID) -> datetime | None:
-    """When the next delivery of a webhook is to be tried: of each subject the earliest counts, the
-    others wait for it. Null if none is pending.
+async def get_next_webhook_attempt_time(conn: Connection, *, webhook_id: UUID, most: int) -> datetime | None:
+    """When the next of the earliest deliveries of a webhook, those that a round would list, is to be
+    tried: of each subject the first counts, the others wait for it. Null if none is pending.
     """
-    found: datetime | None = await conn.fetchval(GET_NEXT_WEBHOOK_ATTEMPT_TIME, webhook_id)
+    found: datetime | None = await conn.fetchval(GET_NEXT_WEBHOOK_ATTEMPT_TIME, webhook_id, most)
     return found
 
 
@@ -207,17 +212,34 @@ async def mark_webhook_deliveries_due(conn: Connection, *, webhook_id: UUID) -> 
     return int((await conn.execute(MARK_WEBHOOK_DELIVERIES_DUE, webhook_id)).rpartition(" ")[2])
 
 
-MARK_WEBHOOK_DELIVERY_DUE: Final = """-- name: MarkWebhookDeliveryDue :one
+MARK_WEBHOOK_DELIVERIES_RESTARTED: Final = """-- name: MarkWebhookDeliveriesRestarted :execrows
 UPDATE webhook_deliveries
-SET state = 'PENDING', first_attempt_time = NULL, next_attempt_time = clock_timestamp(), end_time = NULL
+SET attempt_count = 0, first_attempt_time = NULL, next_attempt_time = clock_timestamp()
+WHERE webhook_id = $1 AND state = 'PENDING' AND attempt_count > 0
+"""
+
+
+async def mark_webhook_deliveries_restarted(conn: Connection, *, webhook_id: UUID) -> int:
+    """Begin a new series of tries of all that are pending: the webhook has changed."""
+    return int((await conn.execute(MARK_WEBHOOK_DELIVERIES_RESTARTED, webhook_id)).rpartition(" ")[2])
+
+
+MARK_WEBHOOK_DELIVERY_RESTARTED: Final = """-- name: MarkWebhookDeliveryRestarted :one
+UPDATE webhook_deliveries
+SET
+    state = 'PENDING',
+    attempt_count = 0,
+    first_attempt_time = NULL,
+    next_attempt_time = clock_timestamp(),
+    end_time = NULL
 WHERE id = $1 AND webhook_id = $2
 RETURNING id, webhook_id, position, event_type, subject_id, state, attempt_count, response_status, failure, first_attempt_time, last_attempt_time, next_attempt_time, end_time, create_time
 """
 
 
-async def mark_webhook_delivery_due(conn: Connection, *, id: UUID, webhook_id: UUID) -> WebhookDelivery | None:
+async def mark_webhook_delivery_restarted(conn: Connection, *, id: UUID, webhook_id: UUID) -> WebhookDelivery | None:
     """Begin a new series of tries, whatever came of the last."""
-    record = await conn.fetchrow(MARK_WEBHOOK_DELIVERY_DUE, id, webhook_id)
+    record = await conn.fetchrow(MARK_WEBHOOK_DELIVERY_RESTARTED, id, webhook_id)
     return None if record is None else WebhookDelivery._make(record)
 
 

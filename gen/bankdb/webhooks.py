@@ -307,13 +307,18 @@ UPDATE webhooks
 SET
     lease_expire_time = NULL,
     due_time = CASE WHEN disable_reason IS NULL AND delete_time IS NULL THEN clock_timestamp() END
-WHERE id = ANY($1::uuid []) AND lease_expire_time IS NOT NULL
+WHERE
+    (id, lease_expire_time) IN (
+        SELECT
+            unnest($1::uuid []),
+            unnest($2::timestamptz [])
+    )
 """
 
 
-async def mark_webhooks_given_back(conn: Connection, *, ids: Sequence[UUID | None]) -> None:
-    """End leases early: their worker stops."""
-    await conn.execute(MARK_WEBHOOKS_GIVEN_BACK, ids)
+async def mark_webhooks_given_back(conn: Connection, *, ids: Sequence[UUID | None], lease_expire_times: Sequence[datetime | None]) -> None:
+    """End leases early: their worker stops. One that ran out meanwhile may be another worker's."""
+    await conn.execute(MARK_WEBHOOKS_GIVEN_BACK, ids, lease_expire_times)
 
 
 GET_LEASED_WEBHOOK: Final = """-- name: GetLeasedWebhook :one
@@ -381,7 +386,14 @@ async def update_webhook_round(conn: Connection, *, has_succeeded: bool, has_fai
 
 UPDATE_WEBHOOK_DUE_TIME: Final = """-- name: UpdateWebhookDueTime :exec
 UPDATE webhooks
-SET due_time = greatest(least(due_time, $1::timestamptz), retry_time)
+SET
+    due_time = greatest(
+        CASE
+            WHEN $1::timestamptz IS NULL THEN due_time
+            ELSE least(due_time, greatest($1::timestamptz, clock_timestamp()))
+        END,
+        retry_time
+    )
 WHERE
     id = $2 AND disable_reason IS NULL AND delete_time IS NULL
     AND least(due_time, $1::timestamptz) IS NOT NULL
@@ -389,7 +401,9 @@ WHERE
 
 
 async def update_webhook_due_time(conn: Connection, *, next_time: datetime | None, id: UUID) -> None:
-    """Say when there is something to do again, null for nothing; what became due meanwhile stays so."""
+    """Say when there is something to do again, null for nothing; what became due meanwhile stays so.
+    What is due already goes to the end of the line, however long ago it became due.
+    """
     await conn.execute(UPDATE_WEBHOOK_DUE_TIME, next_time, id)
 
 

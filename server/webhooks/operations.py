@@ -7,7 +7,7 @@ from uuid import UUID
 from bankdb import users as user_queries
 from bankdb import webhook_deliveries as delivery_queries
 from bankdb import webhooks as queries
-from bankdb.models import Webhook, WebhookDelivery
+from bankdb.models import User, Webhook, WebhookDelivery
 from uuid_utils.compat import uuid7
 
 from server.audit.recording import AuditEventType, record
@@ -84,27 +84,31 @@ class Webhooks:
 
         Raises:
             EmailNotVerified: The caller could not be told when it fails.
+            RateLimited: A host is still being looked up for the caller.
+            Overloaded: Its host could not be looked up in time.
             RequestIdReused: The request id stands for another call.
             NotFound: An earlier call had added it, and it was deleted.
-            InvalidRequest: Its host is not on the public internet.
             TooManyWebhooks: The caller has as many as there may be.
+            InvalidRequest: Its host is not on the public internet.
         """
-        # Before the transaction: names are looked up elsewhere, and that may take long.
-        reachable = await self._targets.can_be_reached(new.url)
+        # Before the transaction: names are looked up elsewhere, and that may take long. For whom
+        # nothing can be added nothing is looked up, but what was added before is shown.
+        async with self._database.connection() as connection:
+            has_room = await _has_room(connection, await user_queries.get_user(connection, id=caller.user_id), caller)
+        reachable = has_room and await self._targets.can_be_reached(new.url, caller.user_id)
 
         async def work(connection: Connection) -> tuple[Webhook, str]:
             # Under this lock webhooks of one user are added one after the other, so that they can be counted.
             user = await user_queries.lock_user(connection, id=caller.user_id)
-            if user is None or not user.email_verified:
-                raise EmailNotVerified(caller.user_id)
+            still_has_room = await _has_room(connection, user, caller)
             webhook_id = uuid7()
             earlier_id = await claim(connection, new.request, webhook_id)
             if earlier_id is not None:
                 return await _found(connection, earlier_id, caller), ""
+            if not (has_room and still_has_room):
+                raise TooManyWebhooks(caller.user_id, WEBHOOKS_MAX)
             if not reachable:
                 raise _unreachable("url")
-            if (await queries.count_webhooks(connection, user_id=caller.user_id) or 0) >= WEBHOOKS_MAX:
-                raise TooManyWebhooks(caller.user_id, WEBHOOKS_MAX)
             return await self._insert(connection, webhook_id, new, caller)
 
         return await self._database.transaction(work)
@@ -160,13 +164,19 @@ class Webhooks:
         return self._page_tokens.cut(scope, rows, page_size, lambda row: [str(row.id)])
 
     async def update(self, change: WebhookChange, caller: Caller) -> Webhook:
-        """Change a webhook; what failed before is forgotten.
+        """Change a webhook; what failed before is forgotten, and pending deliveries of an enabled one are due at once.
 
         Raises:
             NotFound: Absent, or not the caller's.
+            RateLimited: A host is still being looked up for the caller.
+            Overloaded: Its new host could not be looked up in time.
             InvalidRequest: Its new host is not on the public internet.
         """
-        reachable = change.url is None or await self._targets.can_be_reached(change.url)
+        reachable = True
+        if change.url is not None:
+            async with self._database.connection() as connection:
+                await _found(connection, change.webhook_id, caller)
+            reachable = await self._targets.can_be_reached(change.url, caller.user_id)
 
         async def work(connection: Connection) -> Webhook:
             webhook = await _locked(connection, change.webhook_id, caller)
@@ -184,6 +194,8 @@ class Webhooks:
                 disable_reason=disable_reason,
             )
             assert updated is not None  # it is locked
+            if disable_reason is None:
+                await delivery_queries.mark_webhook_deliveries_restarted(connection, webhook_id=webhook.id)
             moved = updated.url != webhook.url
             await record(
                 connection,
@@ -289,7 +301,7 @@ class Webhooks:
 
         async def work(connection: Connection) -> WebhookDelivery:
             await _locked(connection, webhook_id, caller)
-            delivery = await delivery_queries.mark_webhook_delivery_due(
+            delivery = await delivery_queries.mark_webhook_delivery_restarted(
                 connection, id=delivery_id, webhook_id=webhook_id
             )
             if delivery is None:
@@ -298,6 +310,13 @@ class Webhooks:
             return delivery
 
         return await self._database.transaction(work)
+
+
+async def _has_room(connection: Connection, user: User | None, caller: Caller) -> bool:
+    """Whether the caller, whose address must be proven, may have another webhook."""
+    if user is None or not user.email_verified:
+        raise EmailNotVerified(caller.user_id)
+    return (await queries.count_webhooks(connection, user_id=caller.user_id) or 0) < WEBHOOKS_MAX
 
 
 async def _found(connection: Connection, webhook_id: UUID, caller: Caller) -> Webhook:

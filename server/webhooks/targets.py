@@ -11,14 +11,22 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
+
+from server.errors import Overloaded, RateLimited
 
 URL_LENGTH_MAX = 2048
 LOOKUP_TIMEOUT_S = 3.0
 _LOOKUPS_AT_ONCE = 8
+_RUNNING = "a host is still being looked up for you: wait before you name another"
+_UNANSWERED = (
+    "the host could not be looked up in time: send the same call later, and see whether its name servers answer"
+)
 _PORT = {"http": 80, "https": 443}
 _UNPRIVILEGED_PORTS_FROM = 1024
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -115,23 +123,48 @@ def is_public(address: str) -> bool:
 class Resolver:
     """Looks names up as the system does, on threads of its own: a look-up can take long and cannot be ended.
 
+    A process that ends does not wait for them.
+
     Args:
         at_once: How many names are looked up at the same time; the others wait.
     """
 
     def __init__(self, at_once: int = _LOOKUPS_AT_ONCE) -> None:
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="lookup")
+        self._room = asyncio.Semaphore(at_once)
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        # A zone belongs to a link-local address.
-        return list(dict.fromkeys(str(address[4][0]) for address in found))
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str]] = loop.create_future()
 
-    def close(self) -> None:
-        """Look nothing up any more, without waiting for what is still looked up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        def end(addresses: list[str], error: Exception | None) -> None:
+            self._room.release()
+            if found.done():  # whoever asked has gone
+                return
+            if error is None:
+                found.set_result(addresses)
+            else:
+                found.set_exception(error)
+
+        def look_up() -> None:
+            addresses, error = [], None
+            try:
+                answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                # A zone belongs to a link-local address.
+                addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+            except Exception as failed:  # raised where it is awaited
+                error = failed
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end, addresses, error)
+
+        # Room is given back when the look-up has ended, not when nobody waits for it any more.
+        await self._room.acquire()
+        try:
+            # Not those of an executor, which the interpreter waits for.
+            Thread(target=look_up, name="lookup", daemon=True).start()
+        except BaseException:
+            self._room.release()
+            raise
+        return await found
 
 
 class Targets:
@@ -146,6 +179,7 @@ class Targets:
     def __init__(self, resolve: Resolve, *, private: bool, lookup_timeout_s: float = LOOKUP_TIMEOUT_S) -> None:
         self._resolve = resolve
         self._lookup_timeout_s = lookup_timeout_s
+        self._running: dict[UUID, asyncio.Task[list[str]]] = {}
         self.private = private
 
     async def addresses(self, target: Target) -> list[str]:
@@ -156,10 +190,23 @@ class Targets:
             return []
         return found if self.private or all(map(is_public, found)) else []
 
-    async def can_be_reached(self, url: str) -> bool:
-        """Whether the host of a URL that was parsed before has addresses that may be connected to, as things are."""
-        try:
-            async with asyncio.timeout(self._lookup_timeout_s):
-                return bool(await self.addresses(parse_target(url, private=self.private)))
-        except TimeoutError:
-            return False
+    async def can_be_reached(self, url: str, user_id: UUID) -> bool:
+        """Whether the host of a URL that was parsed before has addresses that may be connected to, as things are.
+
+        Args:
+            url: As its owner wrote it.
+            user_id: Its owner, for whom one name at a time is looked up, however long that takes.
+
+        Raises:
+            RateLimited: Another name is still being looked up for them.
+            Overloaded: It took too long; it goes on.
+        """
+        if user_id in self._running:
+            raise RateLimited(self._lookup_timeout_s, _RUNNING)
+        lookup = asyncio.create_task(self.addresses(parse_target(url, private=self.private)))
+        self._running[user_id] = lookup
+        lookup.add_done_callback(lambda _: self._running.pop(user_id))
+        ended, _ = await asyncio.wait({lookup}, timeout=self._lookup_timeout_s)
+        if not ended:
+            raise Overloaded(self._lookup_timeout_s, _UNANSWERED)
+        return bool(lookup.result())

@@ -174,7 +174,12 @@ class Dispatcher:
             await asyncio.wait(late)
             with suppress(Exception):  # or their leases run out
                 async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S), self._database.connection() as connection:
-                    await queries.mark_webhooks_given_back(connection, ids=[running[task].id for task in late])
+                    leases = [running[task] for task in late]
+                    await queries.mark_webhooks_given_back(
+                        connection,
+                        ids=[lease.id for lease in leases],
+                        lease_expire_times=[lease.lease_expire_time for lease in leases],
+                    )
 
 
 async def _tell(connection: Connection) -> bool:

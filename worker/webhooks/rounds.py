@@ -41,6 +41,8 @@ from worker.webhooks.posting import Failure, Outcome, Poster
 _HEADERS = {"content-type": "application/json", "user-agent": "transactions-webhooks/1"}
 _NOT_VISIBLE = Outcome(None, Failure.NOT_VISIBLE)
 _NO_SECRET = Outcome(None, Failure.SECRET)
+_JITTER = 0.2
+"""By so much of itself a pause is shorter or longer."""
 _OUTAGE_FAILURES = 3
 """After so many rounds without success all deliveries are tried at once when one succeeds."""
 
@@ -56,15 +58,17 @@ class Patience:
 
     Attributes:
         retry_pauses_s: After the first failure of a delivery, the second, …; after more the last.
-        given_up_after_s: A delivery is given up when its next try would be later than this after its first.
+        given_up_after_s: The last try of a delivery comes so long after its first.
         trouble_pause_max_s: At most so long nothing is tried where nothing succeeds.
         disabled_after_s: A webhook where nothing succeeded for so long is disabled.
+        pending_max: So many deliveries are made ahead and looked at; the rest of a backlog waits in the feed.
     """
 
     retry_pauses_s: tuple[float, ...] = WEBHOOK_RETRY_PAUSES_S
     given_up_after_s: float = WEBHOOK_GIVEN_UP_AFTER_S
     trouble_pause_max_s: float = WEBHOOK_TROUBLE_PAUSE_MAX_S
     disabled_after_s: float = WEBHOOK_DISABLED_AFTER_S
+    pending_max: int = WEBHOOK_PENDING_MAX
 
 
 class Tally:
@@ -153,13 +157,13 @@ class Rounds:
             yield connection
 
     async def _pending(self, webhook: GetLeasedWebhookRow) -> tuple[list[ListPendingWebhookDeliveriesRow], bool]:
-        """The pending deliveries, new ones included, and whether there is room for more that there are."""
+        """The earliest pending deliveries, new ones included, and whether another round may find more."""
         async with self._connection() as connection:
             pending = await deliveries.list_pending_webhook_deliveries(
-                connection, webhook_id=webhook.id, most=WEBHOOK_PENDING_MAX
+                connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
-        if len(pending) == WEBHOOK_PENDING_MAX:
-            return pending, False
+        if len(pending) == self._patience.pending_max:
+            return pending, bool(_due_chains(pending))
         everything = webhook.everybodys and Role.ADMIN in webhook.owner_roles
         interest = Interest(webhook.user_id, everything, frozenset(webhook.types))
         stretch = await self._events.catch_up(interest, webhook.position)
@@ -179,7 +183,7 @@ class Rounds:
                 )
             await queries.update_webhook_position(connection, id=webhook.id, position=stretch.reached)
             return await deliveries.list_pending_webhook_deliveries(
-                connection, webhook_id=webhook.id, most=WEBHOOK_PENDING_MAX
+                connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
 
         async with self._turns:
@@ -237,12 +241,11 @@ class Rounds:
     def _pause_s(self, delivery: GetWebhookDeliveryToSendRow) -> float | None:
         """How long to wait before the next try; None if there is none."""
         pauses_s = self._patience.retry_pauses_s
-        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
         pause_s = jitter * pauses_s[min(delivery.attempt_count, len(pauses_s) - 1)]
         first = delivery.first_attempt_time or delivery.now
-        if (delivery.now - first).total_seconds() + pause_s > self._patience.given_up_after_s:
-            return None
-        return pause_s
+        left_s = self._patience.given_up_after_s - (delivery.now - first).total_seconds()
+        return min(pause_s, left_s) if left_s > 0 else None
 
     async def _end(
         self,
@@ -268,7 +271,9 @@ class Rounds:
                 return False
             if tally.succeeded and failures >= _OUTAGE_FAILURES:
                 await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
-            attempt_time = await deliveries.get_next_webhook_attempt_time(connection, webhook_id=lease.id)
+            attempt_time = await deliveries.get_next_webhook_attempt_time(
+                connection, webhook_id=lease.id, most=self._patience.pending_max
+            )
             soonest = min(filter(None, (next_time, attempt_time)), default=None)
             await queries.update_webhook_due_time(
                 connection, id=lease.id, next_time=next_time if webhook is None else soonest

@@ -88,9 +88,11 @@ class WebhookServiceServicer:
         at most 10.
 
         Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, FAILED_PRECONDITION
-        EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND NOT_FOUND if the webhook of this
-        request id was deleted, INVALID_ARGUMENT INVALID_REQUEST for a host that is not on the public
-        internet, FAILED_PRECONDITION TOO_MANY_WEBHOOKS.
+        EMAIL_NOT_VERIFIED, RESOURCE_EXHAUSTED RATE_LIMITED while another host is looked up for the
+        caller, UNAVAILABLE OVERLOADED if this one could not be in time, ALREADY_EXISTS
+        REQUEST_ID_REUSED, NOT_FOUND NOT_FOUND if the webhook of this request id was deleted,
+        FAILED_PRECONDITION TOO_MANY_WEBHOOKS, INVALID_ARGUMENT INVALID_REQUEST for a host that is not on
+        the public internet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,10 +118,13 @@ class WebhookServiceServicer:
 
     def UpdateWebhook(self, request, context):
         """Changes `url`, `types`, `description` or `enabled`. A webhook that is enabled again goes on where
-        it stopped: what happened meanwhile is delivered too.
+        it stopped: what happened meanwhile is delivered too. Unless it is disabled, each pending
+        delivery is due at once and begins a new series of tries.
 
-        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND, INVALID_ARGUMENT
-        INVALID_REQUEST for a host that is not on the public internet.
+        Errors, in check order: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND,
+        RESOURCE_EXHAUSTED RATE_LIMITED while another host is looked up for the caller, UNAVAILABLE
+        OVERLOADED if this one could not be in time, INVALID_ARGUMENT INVALID_REQUEST for a host that is
+        not on the public internet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,9 +163,9 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedeliverWebhookDelivery(self, request, context):
-        """Delivers once more, whatever came of it before: the delivery is pending and due at once. Later
-        events of the same subject that are still pending wait for it. While the webhook is disabled it
-        waits.
+        """Delivers once more, whatever came of it before: the delivery is pending and due at once, and
+        begins a new series of tries. Later events of the same subject that are still pending wait for
+        it. While the webhook is disabled it waits.
 
         Errors: INVALID_ARGUMENT INVALID_REQUEST, NOT_FOUND NOT_FOUND.
         """

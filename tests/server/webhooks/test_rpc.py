@@ -1,16 +1,20 @@
 """bank.v1.WebhookService over a real channel."""
 
 import base64
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from bank.v1 import webhook_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc.error_details_pb2 import RetryInfo
 
 from server.webhooks.operations import EARLIER_SECRETS_TTL_S, LIVE_SECRETS_MAX, WEBHOOKS_MAX
 from server.webhooks.secrets import WebhookSecrets
+from server.webhooks.targets import LOOKUP_TIMEOUT_S
 from tests.server.bank_server import refusal_of
 from tests.server.webhooks.conftest import URL, Desk
 
@@ -122,6 +126,65 @@ class TestCreateWebhook:
         assert await desk.bank.pool.fetchval("SELECT count(*) FROM outbox WHERE job = 'send_security_notice'") == 1
 
 
+class TestLookups:
+    """Names whose servers do not answer."""
+
+    @pytest.fixture
+    def looked_up(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """The names that were looked up without an answer, for as long as a test goes on."""
+        asked, ended, getaddrinfo = [], Event(), socket.getaddrinfo
+
+        def look_up(host: str, *args: Any, **kwargs: Any) -> Any:
+            if not host.endswith(".example"):
+                return getaddrinfo(host, *args, **kwargs)
+            asked.append(host)
+            ended.wait(30)
+            raise socket.gaierror
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        yield asked
+        ended.set()
+
+    async def test_one_takes_the_place_of_its_user_alone_and_may_be_tried_again(
+        self, desk: Desk, looked_up: list[str]
+    ) -> None:
+        webhook_id = (await desk.create()).webhook.id
+        before = await desk.everything()
+        new = desk.new(url="https://dead.example/")
+        refusal = await refusal_of(desk.stub.CreateWebhook(new, metadata=desk.as_alice))
+        assert refusal.why == ("UNAVAILABLE", "OVERLOADED")
+        moved = change(webhook_id, url="https://other.example/")
+        for call in (
+            desk.stub.CreateWebhook(new, metadata=desk.as_alice),
+            desk.stub.UpdateWebhook(moved, metadata=desk.as_alice),
+        ):
+            refusal = await refusal_of(call)
+            assert refusal.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+            assert refusal.detail(RetryInfo).retry_delay.seconds == LOOKUP_TIMEOUT_S
+        assert await desk.everything() == before
+        assert looked_up == ["dead.example"]
+        await desk.stub.CreateWebhook(desk.new(), metadata=desk.as_bob)
+
+    async def test_nothing_is_looked_up_for_whom_nothing_can_be_added_or_changed(
+        self, desk: Desk, looked_up: list[str]
+    ) -> None:
+        for _ in range(WEBHOOKS_MAX):
+            last = desk.new()
+            added = await desk.stub.CreateWebhook(last, metadata=desk.as_alice)
+        await desk.bank.pool.execute("UPDATE users SET email_verified = false WHERE id = $1", desk.bob.user_id)
+        before = await desk.everything()
+        new = desk.new(url="https://dead.example/")
+        unproven = await why(desk.stub.CreateWebhook(new, metadata=desk.as_bob))
+        assert unproven == ("FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED")
+        too_many = await why(desk.stub.CreateWebhook(new, metadata=desk.as_alice))
+        assert too_many == ("FAILED_PRECONDITION", "TOO_MANY_WEBHOOKS")
+        moved = change(added.webhook.id, url="https://dead.example/")
+        assert await why(desk.stub.UpdateWebhook(moved, metadata=desk.as_bob)) == NOT_FOUND
+        assert (await desk.stub.CreateWebhook(last, metadata=desk.as_alice)).replayed
+        assert await desk.everything() == before
+        assert looked_up == []
+
+
 class TestListWebhooks:
     async def test_own_ones_newest_first_page_by_page(self, desk: Desk) -> None:
         mine = [(await desk.create()).webhook for _ in range(3)]
@@ -174,6 +237,23 @@ class TestUpdateWebhook:
         assert (enabled.enabled, enabled.HasField("failing_since_time")) == (True, False)
         assert enabled.disable_reason == pb.WEBHOOK_DISABLE_REASON_UNSPECIFIED
         assert await desk.bank.pool.fetchval("SELECT due_time IS NOT NULL AND failure_count = 0 FROM webhooks")
+
+    async def test_what_is_pending_is_due_at_once_unless_it_stays_disabled(self, desk: Desk) -> None:
+        webhook_id = (await desk.create()).webhook.id
+        await desk.deliver(webhook_id, 10)
+        await desk.deliver(webhook_id, 11, "DELIVERED")
+        await desk.bank.pool.execute("UPDATE webhooks SET disable_reason = 'FAILING', due_time = NULL")
+        await desk.bank.pool.execute(
+            "UPDATE webhook_deliveries SET next_attempt_time = now() + interval '1 d' WHERE state = 'PENDING'"
+        )
+        due = (
+            "SELECT state, attempt_count, next_attempt_time <= clock_timestamp() FROM webhook_deliveries"
+            " ORDER BY position"
+        )
+        await desk.stub.UpdateWebhook(change(webhook_id, description="x"), metadata=desk.as_alice)
+        assert tuple(await desk.bank.pool.fetchrow(due) or ()) == ("PENDING", 1, False)
+        await desk.stub.UpdateWebhook(change(webhook_id, "enabled", enabled=True), metadata=desk.as_alice)
+        assert [tuple(row) for row in await desk.bank.pool.fetch(due)] == [("PENDING", 0, True), ("DELIVERED", 1, None)]
 
     async def test_wrong_fields_are_refused(self, desk: Desk) -> None:
         webhook_id = (await desk.create()).webhook.id
@@ -271,7 +351,7 @@ class TestRedeliverWebhookDelivery:
         delivery_id = await desk.deliver(webhook_id, 10, state)
         request = pb.RedeliverWebhookDeliveryRequest(webhook_id=webhook_id, delivery_id=delivery_id)
         delivery = (await desk.stub.RedeliverWebhookDelivery(request, metadata=desk.as_alice)).delivery
-        assert (delivery.state, delivery.attempt_count) == (pb.WEBHOOK_DELIVERY_STATE_PENDING, 1)
+        assert (delivery.state, delivery.attempt_count) == (pb.WEBHOOK_DELIVERY_STATE_PENDING, 0)
         assert delivery.HasField("next_attempt_time")
         assert await desk.bank.pool.fetchval("SELECT due_time <= clock_timestamp() FROM webhooks")
 

@@ -1,11 +1,18 @@
 """Where a webhook may lead, and above all where not."""
 
 import asyncio
+import socket
+import subprocess
+import sys
+from threading import Event
+from uuid import uuid4
 
 import pytest
 
+from server.errors import Overloaded, RateLimited
 from server.webhooks.targets import Resolver, Target, Targets, UnfitUrlError, is_public, parse_target
 
+OWNER = uuid4()
 PRIVATE = [
     *("0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.100.100.200", "100.127.255.255", "127.0.0.1", "127.1.2.3"),
     *("169.254.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192", "192.0.2.1"),
@@ -95,6 +102,46 @@ def resolving(*addresses: str) -> Targets:
     return Targets(resolve, private=False)
 
 
+ENDING = """
+import asyncio, socket, time
+from server.webhooks.targets import Resolver
+async def main():
+    async with asyncio.timeout(0.2):
+        await Resolver()("shop.example", 443)
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+try:
+    asyncio.run(main())
+except TimeoutError:
+    print("ended")
+"""
+
+
+class TestResolver:
+    def test_process_that_ends_does_not_wait_for_a_look_up(self) -> None:
+        done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, check=True, timeout=20)
+        assert done.stdout == b"ended\n"
+
+    async def test_look_up_that_nobody_waits_for_still_takes_its_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked, answer = [], Event()
+
+        def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
+            asked.append(host)
+            answer.wait(10)
+            return [(0, 0, 0, "", ("8.8.8.8", 443))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        resolver = Resolver(at_once=1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await resolver("dead.example", 443)
+        waiting = asyncio.create_task(resolver("shop.example", 443))
+        await asyncio.sleep(0.1)
+        assert asked == ["dead.example"]
+        answer.set()
+        assert await waiting == ["8.8.8.8"]
+        assert asked == ["dead.example", "shop.example"]
+
+
 class TestTargets:
     async def test_public_addresses_are_found(self) -> None:
         target = parse_target("https://shop.example/", private=False)
@@ -104,23 +151,35 @@ class TestTargets:
     async def test_one_address_inside_spoils_the_others(self, inside: str) -> None:
         targets = resolving("8.8.8.8", inside)
         assert not await targets.addresses(parse_target("https://shop.example/", private=False))
-        assert not await targets.can_be_reached("https://shop.example/")
+        assert not await targets.can_be_reached("https://shop.example/", OWNER)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "2130706433", "0x7f.1", "127.1", "0"])
     async def test_loopback_is_refused_however_it_is_written(self, host: str) -> None:
-        assert not await Targets(Resolver(), private=False).can_be_reached(f"https://{host}/")
+        assert not await Targets(Resolver(), private=False).can_be_reached(f"https://{host}/", OWNER)
 
     async def test_loopback_is_allowed_on_a_developers_machine(self) -> None:
-        assert await Targets(Resolver(), private=True).can_be_reached("http://127.0.0.1:8000/")
+        assert await Targets(Resolver(), private=True).can_be_reached("http://127.0.0.1:8000/", OWNER)
 
     @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64])
     async def test_name_without_address_leads_nowhere(self, host: str) -> None:
-        assert not await Targets(Resolver(), private=True).can_be_reached(f"https://{host}/")
+        assert not await Targets(Resolver(), private=True).can_be_reached(f"https://{host}/", OWNER)
 
-    async def test_name_server_that_does_not_answer_is_not_waited_for(self) -> None:
+    async def test_name_server_that_does_not_answer_takes_one_place_of_one_user(self) -> None:
+        answer, asked = asyncio.Event(), []
+
         async def resolve(host: str, port: int) -> list[str]:
-            await asyncio.sleep(60)
-            return []
+            asked.append(host)
+            await answer.wait()
+            return ["8.8.8.8"]
 
-        targets = Targets(resolve, private=True, lookup_timeout_s=0.05)
-        assert not await targets.can_be_reached("https://shop.example/")
+        targets = Targets(resolve, private=False, lookup_timeout_s=0.05)
+        with pytest.raises(Overloaded):
+            await targets.can_be_reached("https://dead.example/", OWNER)
+        with pytest.raises(RateLimited):
+            await targets.can_be_reached("https://shop.example/", OWNER)
+        with pytest.raises(Overloaded):
+            await targets.can_be_reached("https://shop.example/", uuid4())
+        assert asked == ["dead.example", "shop.example"]
+        answer.set()
+        await asyncio.sleep(0.01)
+        assert await targets.can_be_reached("https://shop.example/", OWNER)

@@ -63,6 +63,9 @@ class Scene:
     def caller(self, user: User, *roles: Role) -> Caller:
         return Caller(user.id, uuid4(), frozenset({Role.DEPOSITOR, *roles}))
 
+    async def redeliver(self, webhook: Webhook, delivery_id: UUID) -> None:
+        await self.webhooks.redeliver(webhook.id, delivery_id, self.caller(self.alice))
+
     async def enable(self, webhook: Webhook) -> Webhook:
         return await self.webhooks.update(WebhookChange(webhook.id, enabled=True), self.caller(self.alice))
 
@@ -108,6 +111,21 @@ class Scene:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+
+    async def round(self, patience: Patience = QUICK) -> None:
+        """One round of every webhook, as if the time of all that is pending had come, and nothing after it."""
+        await self.bank.alter(
+            "UPDATE webhooks SET due_time = now(), retry_time = NULL;"
+            "UPDATE webhook_deliveries SET next_attempt_time = now() WHERE next_attempt_time > now()"
+        )
+        await self.due_rounds(patience)
+
+    async def due_rounds(self, patience: Patience = QUICK) -> None:
+        """One round of every webhook that is due, and nothing after it."""
+        async with self.dispatcher(patience) as dispatcher:
+            await dispatcher.begin_rounds()
+            while await self.lease(dispatcher):
+                await asyncio.sleep(0.01)
 
     async def lease(self, dispatcher: Dispatcher) -> list[MarkWebhooksLeasedRow]:
         """What its rounds have leased."""

@@ -17,7 +17,7 @@ from tests.worker.webhooks.conftest import Scene
 from tests.worker.webhooks.receiver import Message, Receiver, answering
 from worker.settings import WEBHOOK_REQUESTS_AT_ONCE
 from worker.webhooks.dispatcher import Dispatcher
-from worker.webhooks.rounds import Patience
+from worker.webhooks.rounds import _JITTER, Patience
 
 
 def in_order(receiver: Receiver) -> bool:
@@ -313,6 +313,57 @@ class TestTrouble:
 
     async def no_rounds(self, scene: Scene, dispatcher: Dispatcher) -> bool:
         return not await scene.lease(dispatcher)
+
+    async def test_delivery_is_tried_until_its_time_is_over(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        patience = Patience(retry_pauses_s=(5.0, 24 * 3600.0), given_up_after_s=3600.0)
+        for _ in range(2):
+            await scene.round(patience)
+        (delivery,) = await scene.deliveries(webhook)
+        assert delivery["state"] == "PENDING"
+        tried_for = delivery["next_attempt_time"] - delivery["first_attempt_time"]
+        assert timedelta(seconds=3600) <= tried_for < timedelta(seconds=3660)
+        await scene.bank.alter("UPDATE webhook_deliveries SET first_attempt_time = now() - interval '1 h'")
+        await scene.round(patience)
+        assert (await scene.states(webhook), len(receiver.received)) == ({"FAILED": 1}, 3)
+
+    async def test_delivery_that_is_redelivered_begins_with_the_short_pauses_again(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        patience = Patience(retry_pauses_s=(5.0, 24 * 3600.0))
+        for _ in range(2):
+            await scene.round(patience)
+        await scene.bank.alter("UPDATE webhook_deliveries SET first_attempt_time = now() - interval '10 d'")
+        await scene.round(patience)
+        (delivery,) = await scene.deliveries(webhook)
+        assert delivery["state"] == "FAILED"
+        await scene.redeliver(webhook, delivery["id"])
+        await scene.round(patience)
+        (delivery,) = await scene.deliveries(webhook)
+        assert (delivery["state"], delivery["attempt_count"]) == ("PENDING", 1)
+        assert delivery["next_attempt_time"] - delivery["last_attempt_time"] < timedelta(seconds=7)
+
+    async def test_repaired_webhook_delivers_at_once_what_failed_before_it_was_disabled(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        await scene.round(Patience(retry_pauses_s=(24 * 3600.0,), disabled_after_s=0.0))
+        assert await self.disabled(scene, webhook)
+        receiver.reply = answering(200)
+        await scene.enable(webhook)
+        await scene.due_rounds()
+        assert await self.done(scene, 1)
+
+    def test_webhook_is_disabled_before_its_first_delivery_is_given_up(self) -> None:
+        patience = Patience()
+        longest_pause_s = patience.retry_pauses_s[-1] * (1 + _JITTER) + patience.trouble_pause_max_s
+        assert patience.disabled_after_s + longest_pause_s < patience.given_up_after_s
 
     async def test_dead_receiver_is_asked_by_one_request_at_a_time(self, scene: Scene) -> None:
         receiver = await scene.receiver()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
@@ -216,7 +217,7 @@ class TestWhere:
         names = Names(["8.8.8.8"], ["127.0.0.1"])
         targets = Targets(names, private=False)
         url = f"https://shop.example:{receiver.port}/"
-        assert await targets.can_be_reached(url)
+        assert await targets.can_be_reached(url, uuid4())
         sender = Poster(targets, ssl.create_default_context(), 5)
         assert await sender.post(url, HEADERS, b"{}") == Outcome(None, Failure.HOST)
         assert receiver.at_once_most == 0
