@@ -10,6 +10,7 @@ import asyncpg
 import grpc
 from bank.v1 import event_service_pb2, event_service_pb2_grpc
 
+from local.ports import free_ports
 from tests.e2e.conftest import ABSENT, Bank, Person, transfer_fields
 from tests.e2e.wire import GrpcWire
 from tests.envoy.gateway import Reply
@@ -24,9 +25,19 @@ async def make_traffic(bank: Bank) -> None:
         group.create_task(_be_refused(bank, alice, source, destination))
         group.create_task(_trade(bank))
         group.create_task(_watch(bank, bob))
+        group.create_task(_tell_webhook(bank))
     await bank.grpc.call("VerifyLedger", {}, bank.people["admin"].token)
     await sign_up(bank)
     await bank.idle()
+
+
+async def _tell_webhook(bank: Bank) -> None:
+    """Have the worker try to reach a receiver that is not there."""
+    owner = await bank.person()
+    fields = {"url": f"http://127.0.0.1:{free_ports(1)}/events", "request_id": str(uuid4())}
+    made = await bank.grpc.call("CreateWebhook", fields, owner.token)
+    assert made.code == "OK", made
+    await bank.account(owner)
 
 
 async def sign_up(bank: Bank, *headers: tuple[str, str]) -> Reply:
