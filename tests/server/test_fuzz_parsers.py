@@ -90,7 +90,7 @@ def tokens_of(wire_format: Format) -> tuple[AccessTokens, list[str]]:
     """Tokens of two keys and sessions, and who verifies them."""
     now = datetime.now(UTC)
     made = [
-        AccessTokens(type(KEYS)(keys, b"", b""), wire_format, TTL_S).issue(USER_ID, session_id, now)[0]
+        AccessTokens(type(KEYS)(keys, b"", b"", b""), wire_format, TTL_S).issue(USER_ID, session_id, now)[0]
         for keys in (KEYS.access_token_keys, KEYS.access_token_keys[::-1])
         for session_id in (SESSION_ID, USER_ID)
     ]
