@@ -24,7 +24,9 @@ PATIENCE_S = 60
 
 def made(target: str) -> list[str]:
     """What make would run for a target after it has looked after .venv."""
-    printed = subprocess.run(["make", "--no-print-directory", "-n", target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "-n", target], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     return ["sh", "-c", printed.splitlines()[-1]]
 
 

@@ -10,7 +10,6 @@ import asyncpg
 import grpc
 from bank.v1 import event_service_pb2, event_service_pb2_grpc
 
-from local.ports import free_ports
 from tests.e2e.conftest import ABSENT, Bank, Person, transfer_fields
 from tests.e2e.wire import GrpcWire
 from tests.envoy.gateway import Reply
@@ -20,24 +19,36 @@ async def make_traffic(bank: Bank) -> None:
     """Move money in every way, be refused, sign up, watch, order, schedule and verify."""
     alice, bob = await bank.person(), await bank.person()
     source, destination = await bank.account(alice, 100_000), await bank.account(bob)
+    await _tell_webhook(bank)
     async with asyncio.TaskGroup() as group:
         group.create_task(_move(bank, alice, bob, source, destination))
         group.create_task(_be_refused(bank, alice, source, destination))
         group.create_task(_trade(bank))
         group.create_task(_watch(bank, bob))
-        group.create_task(_tell_webhook(bank))
     await bank.grpc.call("VerifyLedger", {}, bank.people["admin"].token)
     await sign_up(bank)
     await bank.idle()
 
 
 async def _tell_webhook(bank: Bank) -> None:
-    """Have the worker try to reach a receiver that is not there."""
+    """Have the worker tell a receiver of an event."""
     owner = await bank.person()
-    fields = {"url": f"http://127.0.0.1:{free_ports(1)}/events", "request_id": str(uuid4())}
-    made = await bank.grpc.call("CreateWebhook", fields, owner.token)
-    assert made.code == "OK", made
-    await bank.account(owner)
+    told = asyncio.Event()
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+        told.set()
+
+    async with await asyncio.start_server(receive, "127.0.0.1") as receiver:
+        port = receiver.sockets[0].getsockname()[1]
+        fields = {"url": f"http://127.0.0.1:{port}/events", "request_id": str(uuid4())}
+        made = await bank.grpc.call("CreateWebhook", fields, owner.token)
+        assert made.code == "OK", made
+        await bank.account(owner)
+        async with asyncio.timeout(20):
+            await told.wait()
 
 
 async def sign_up(bank: Bank, *headers: tuple[str, str]) -> Reply:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from server.access import MONEY
 from server.caller import Caller
 from server.errors import BankError, InvalidPageToken, InvalidRequest, Unauthenticated
-from server.interceptor import CallInterceptor
+from server.interceptor import CallInterceptor, _metadata
 from server.page_token import PageTokens
 from server.passwords import PasswordPolicy
 from server.sessions.callers import CallerStates
@@ -120,6 +120,7 @@ class TestAccessTokens:
         # What the ledger checks itself, so that nobody is looked up here.
         interceptor = CallInterceptor({}, tokens, CallerStates(None), "https://bank.example.com")  # type: ignore[arg-type]
         accepted = {f"bearer {token}" for token in made}
+        _metadata.set({})
 
         def claim(text: str) -> None:
             found = attempt(
