@@ -47,6 +47,8 @@ TRIES = 3
 PHASES = 4
 SLOWER_MAX = 2.0
 """What the slowest hundredth of transfers may be slowed by."""
+SLOWER_MAX_S = 0.05
+"""But to that long in any case: on a quiet machine twice nine milliseconds are missed, see docs/decisions/0019."""
 SLOWER_WHERE_LOADED_MAX = 8.0
 MEMORY_MIB_MAX = 250
 LONE = [("grpc.use_local_subchannel_pool", 1)]
@@ -312,9 +314,10 @@ class TestFlood:
                     flooded += await payments_s(parts, customers)
                     await turn()
                 others = (cores_s() - before) / (monotonic() - begun)
-                tries.append((p99(flooded) / p99(calm), SLOWER_MAX if others < 0.5 else SLOWER_WHERE_LOADED_MAX))
+                slower_max = max(SLOWER_MAX, SLOWER_MAX_S / p99(calm))
+                tries.append((p99(flooded) / p99(calm), slower_max if others < 0.5 else SLOWER_WHERE_LOADED_MAX))
                 print(f"p99 {p99(calm):.3f} s, in a flood {p99(flooded):.3f} s; {others:.1f} cores were others'")
-                if tries[-1][0] < SLOWER_MAX:
+                if tries[-1][0] < tries[-1][1]:
                     break
             memory = memory_mib(parts)
         print(Counter(told.outcomes), memory)
