@@ -88,7 +88,7 @@ SET
 WHERE id = @id AND state = 'PENDING';
 
 -- name: MarkWebhookDeliveryTried :execrows
--- A try failed; there is another after a pause.
+-- A try failed; there is another after a pause, unless a new series of tries has begun meanwhile.
 UPDATE webhook_deliveries
 SET
     attempt_count = attempt_count + 1,
@@ -97,10 +97,10 @@ SET
     first_attempt_time = coalesce(first_attempt_time, clock_timestamp()),
     last_attempt_time = clock_timestamp(),
     next_attempt_time = clock_timestamp() + make_interval(secs => @pause_s::float8)
-WHERE id = @id AND state = 'PENDING';
+WHERE id = @id AND state = 'PENDING' AND attempt_count = @attempt_count;
 
 -- name: MarkWebhookDeliveryFailed :execrows
--- The last try failed.
+-- The last try of a series failed, and no other series has begun meanwhile.
 UPDATE webhook_deliveries
 SET
     state = 'FAILED',
@@ -111,7 +111,7 @@ SET
     last_attempt_time = clock_timestamp(),
     next_attempt_time = NULL,
     end_time = clock_timestamp()
-WHERE id = @id AND state = 'PENDING';
+WHERE id = @id AND state = 'PENDING' AND attempt_count = @attempt_count;
 
 -- name: MarkWebhookDeliveriesDue :execrows
 -- Try all that are pending again at once: the receiver is back.

@@ -172,13 +172,13 @@ SET
     first_attempt_time = coalesce(first_attempt_time, clock_timestamp()),
     last_attempt_time = clock_timestamp(),
     next_attempt_time = clock_timestamp() + make_interval(secs => $3::float8)
-WHERE id = $4 AND state = 'PENDING'
+WHERE id = $4 AND state = 'PENDING' AND attempt_count = $5
 """
 
 
-async def mark_webhook_delivery_tried(conn: Connection, *, response_status: int | None, failure: str, pause_s: float, id: UUID) -> int:
-    """A try failed; there is another after a pause."""
-    return int((await conn.execute(MARK_WEBHOOK_DELIVERY_TRIED, response_status, failure, pause_s, id)).rpartition(" ")[2])
+async def mark_webhook_delivery_tried(conn: Connection, *, response_status: int | None, failure: str, pause_s: float, id: UUID, attempt_count: int) -> int:
+    """A try failed; there is another after a pause, unless a new series of tries has begun meanwhile."""
+    return int((await conn.execute(MARK_WEBHOOK_DELIVERY_TRIED, response_status, failure, pause_s, id, attempt_count)).rpartition(" ")[2])
 
 
 MARK_WEBHOOK_DELIVERY_FAILED: Final = """-- name: MarkWebhookDeliveryFailed :execrows
@@ -192,13 +192,13 @@ SET
     last_attempt_time = clock_timestamp(),
     next_attempt_time = NULL,
     end_time = clock_timestamp()
-WHERE id = $3 AND state = 'PENDING'
+WHERE id = $3 AND state = 'PENDING' AND attempt_count = $4
 """
 
 
-async def mark_webhook_delivery_failed(conn: Connection, *, response_status: int | None, failure: str, id: UUID) -> int:
-    """The last try failed."""
-    return int((await conn.execute(MARK_WEBHOOK_DELIVERY_FAILED, response_status, failure, id)).rpartition(" ")[2])
+async def mark_webhook_delivery_failed(conn: Connection, *, response_status: int | None, failure: str, id: UUID, attempt_count: int) -> int:
+    """The last try of a series failed, and no other series has begun meanwhile."""
+    return int((await conn.execute(MARK_WEBHOOK_DELIVERY_FAILED, response_status, failure, id, attempt_count)).rpartition(" ")[2])
 
 
 MARK_WEBHOOK_DELIVERIES_DUE: Final = """-- name: MarkWebhookDeliveriesDue :execrows

@@ -226,12 +226,17 @@ class Rounds:
             pause_s = None if outcome is _NOT_VISIBLE else self._pause_s(delivery)
             if pause_s is None:
                 await deliveries.mark_webhook_delivery_failed(
-                    connection, id=delivery.id, response_status=outcome.status, failure=outcome.failure
+                    connection,
+                    id=delivery.id,
+                    attempt_count=delivery.attempt_count,
+                    response_status=outcome.status,
+                    failure=outcome.failure,
                 )
             else:
                 await deliveries.mark_webhook_delivery_tried(
                     connection,
                     id=delivery.id,
+                    attempt_count=delivery.attempt_count,
                     response_status=outcome.status,
                     failure=outcome.failure,
                     pause_s=pause_s,

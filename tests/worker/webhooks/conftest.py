@@ -140,6 +140,10 @@ class Scene:
         )
         return {row["state"]: row["count"] for row in rows}
 
+    async def delivered(self, count: int) -> bool:
+        """Whether there are so many deliveries, and all have arrived."""
+        return await self.states() == {"DELIVERED": count}
+
     async def row(self, webhook: Webhook) -> Any:
         return await self.bank.stored.pool.fetchrow("SELECT * FROM webhooks WHERE id = $1", webhook.id)
 

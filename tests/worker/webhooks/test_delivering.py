@@ -41,7 +41,7 @@ class TestDelivery:
             assert message.headers["content-type"] == "application/json"
             assert message.is_signed_with(secret)
             assert len(message.signatures) == 1
-            await eventually(lambda: scene.states())
+            await eventually(lambda: scene.delivered(1))
             (delivery,) = await scene.deliveries(webhook)
             assert (str(delivery["id"]), delivery["state"]) == (message.id, "DELIVERED")
             assert (delivery["response_status"], delivery["attempt_count"], delivery["failure"]) == (200, 1, None)
@@ -91,7 +91,7 @@ class TestDelivery:
         async with scene.delivering():
             await eventually(lambda: receiver.received)
             assert list(receiver.by_subject()) == [str(bobs)]
-            await eventually(lambda: scene.states(webhook))
+            await eventually(lambda: scene.delivered(1))
             receiver.reply = answering(500)
             await scene.happen(scene.bob)
             await eventually(lambda: len(receiver.received) > 1)
@@ -169,9 +169,9 @@ class TestDelivery:
         webhook, _ = await scene.add(receiver)
         await scene.happen()
         async with scene.delivering():
-            await eventually(lambda: scene.states())
+            await eventually(lambda: scene.delivered(1))
             (delivery,) = await scene.deliveries(webhook)
-            await scene.webhooks.redeliver(webhook.id, delivery["id"], scene.caller(scene.alice))
+            await scene.redeliver(webhook, delivery["id"])
             await eventually(lambda: len(receiver.received) == 2)
             assert receiver.received[0].id == receiver.received[1].id
             assert receiver.received[0].body == receiver.received[1].body
@@ -283,12 +283,9 @@ class TestTrouble:
             await receiver.start()
             await eventually(lambda: len(cursors(receiver)) == 60)
             assert in_order(receiver)
-            await eventually(lambda: self.done(scene, 60))
+            await eventually(lambda: scene.delivered(60))
             row = await scene.row(webhook)
             assert (row["failure_count"], row["failing_since_time"]) == (0, None)
-
-    async def done(self, scene: Scene, count: int) -> bool:
-        return await scene.states() == {"DELIVERED": count}
 
     async def test_pauses_grow_and_deliveries_keep_their_own(self, scene: Scene) -> None:
         receiver = await scene.receiver()
@@ -348,6 +345,26 @@ class TestTrouble:
         assert (delivery["state"], delivery["attempt_count"]) == ("PENDING", 1)
         assert delivery["next_attempt_time"] - delivery["last_attempt_time"] < timedelta(seconds=7)
 
+    async def test_try_from_before_a_redelivery_does_not_put_off_the_new_series(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        patience = Patience(retry_pauses_s=(5.0, 24 * 3600.0))
+        await scene.round(patience)
+        (delivery,) = await scene.deliveries(webhook)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.redeliver(webhook, delivery["id"])
+            await answering(503)(message, writer)
+
+        receiver.reply = reply
+        await scene.round(patience)
+        assert len(receiver.received) == 2
+        (restarted,) = await scene.deliveries(webhook)
+        assert (restarted["state"], restarted["attempt_count"], restarted["first_attempt_time"]) == ("PENDING", 0, None)
+        assert await scene.bank.value("SELECT next_attempt_time <= now() FROM webhook_deliveries")
+
     async def test_repaired_webhook_delivers_at_once_what_failed_before_it_was_disabled(self, scene: Scene) -> None:
         receiver = await scene.receiver()
         receiver.reply = answering(503)
@@ -358,7 +375,7 @@ class TestTrouble:
         receiver.reply = answering(200)
         await scene.enable(webhook)
         await scene.due_rounds()
-        assert await self.done(scene, 1)
+        assert await scene.delivered(1)
 
     def test_webhook_is_disabled_before_its_first_delivery_is_given_up(self) -> None:
         patience = Patience()
@@ -392,7 +409,7 @@ class TestTrouble:
             await eventually(lambda: self.all_tried(scene, webhook))
             receiver.reply = answering(200)
             await scene.happen()
-            await eventually(lambda: self.done(scene, 13))
+            await eventually(lambda: scene.delivered(13))
 
     async def all_tried(self, scene: Scene, webhook: Webhook) -> bool:
         rows = await scene.deliveries(webhook)
@@ -473,7 +490,7 @@ class TestTrouble:
         receiver.reply = answering(200)
         await scene.enable(webhook)
         async with scene.delivering():
-            await eventually(lambda: self.done(scene, 2))
+            await eventually(lambda: scene.delivered(2))
 
     async def disabled(self, scene: Scene, webhook: Webhook) -> bool:
         return bool((await scene.row(webhook))["disable_reason"] == "FAILING")
