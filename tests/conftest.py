@@ -40,6 +40,9 @@ from local.supervisor import Supervisor
 from migrate.runner import MIGRATIONS_DIR, migrate
 from tests.observability.collector import Collector, serve_collector
 
+# A run in the background of a shell has Ctrl-C ignored, and all it starts with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 # Without them commits cost no disk time; what a crash of the machine would lose is of no use to a test.
