@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from time import monotonic
 
 from server.errors import LoginThrottled, RateLimited
 from server.hashing import HashingProcess
@@ -17,7 +18,9 @@ from server.quotas import CallQuota
 LENGTH_MIN = 15
 BYTES_MAX = 1024
 _RETRY_AFTER_S = (1.0, 2.0)
-"""Between these: whoever is refused at once with many others shall not come back with all of them."""
+"""Between these if nobody else waits: who is refused at once with many others shall not come back with all of them."""
+_TURN_MAX_S = 30.0
+"""Nobody is sent away for longer, however many were before them."""
 
 UNPATTERNED_MIN = 10
 """So many characters must be left without runs over keys, repetitions and years: a word and digits are too few."""
@@ -47,7 +50,9 @@ class Passwords:
     """Hashes and checks passwords with argon2id in processes of their own.
 
     When all of them are busy and thrice as many passwords wait, the next one is refused at once, and so is
-    one too many a second: it is the dearest thing that a stranger may ask for.
+    one too many a second: it is the dearest thing that a stranger may ask for. Those who are refused are
+    told to come back one after the other, as many a second as the quota lets in, so that a crowd that heeds
+    it costs hardly more than the passwords it may try.
 
     Args:
         processes: How many are hashed at once; each takes 33 MiB and one core for some 30 ms.
@@ -62,6 +67,8 @@ class Passwords:
         for process in self._processes:
             self._idle.put_nowait(process)
         self._quota = quota
+        # When the last of those who were refused is to come back, by monotonic().
+        self._last_turn = 0.0
         self._places = places or 4 * processes
         self._exchanges: set[asyncio.Task[str | bool]] = set()
         # Checked where there is no user, so that the answer takes as long as for a wrong password.
@@ -86,12 +93,12 @@ class Passwords:
             LoginThrottled: Too many passwords are being hashed, or were this second.
         """
         if not self._places:
-            raise _too_many()
+            raise self._too_many()
         if self._quota is not None:
             try:
                 self._quota.take(None)
             except RateLimited:
-                raise _too_many() from None
+                raise self._too_many() from None
         self._places -= 1
         try:
             yield Place(self._ask, self._nobodys_hash)
@@ -123,6 +130,17 @@ class Passwords:
             exchange.cancel()
         await asyncio.gather(*self._exchanges, return_exceptions=True)
         await asyncio.gather(*(process.close() for process in self._processes))
+
+    def _too_many(self) -> LoginThrottled:
+        now = monotonic()
+        interval_s = self._quota.interval_s if self._quota is not None else 0.0
+        self._last_turn = max(now, self._last_turn) + interval_s
+        turn_s = self._last_turn - now
+        if turn_s > _TURN_MAX_S:
+            self._last_turn = now + _TURN_MAX_S
+            # The crowd does not heed it: who does is spread over what is left.
+            turn_s = random.uniform(_TURN_MAX_S / 2, _TURN_MAX_S)  # noqa: S311 - spreads tries, keeps no secret
+        return LoginThrottled(turn_s + random.uniform(*_RETRY_AFTER_S))  # noqa: S311 - the same
 
     async def _ask(self, question: list[str]) -> str | bool:
         process = await self._idle.get()
@@ -164,10 +182,6 @@ class Place:
             password_hash = None
         matches = await self._ask(["verify", password_hash or self._nobodys_hash, normalized])
         return bool(matches) and password_hash is not None
-
-
-def _too_many() -> LoginThrottled:
-    return LoginThrottled(random.uniform(*_RETRY_AFTER_S))  # noqa: S311 - spreads tries, keeps no secret
 
 
 class PasswordPolicy:

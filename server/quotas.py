@@ -20,9 +20,10 @@ class CallQuota:
     """
 
     def __init__(self, calls_per_second: int, clock: Callable[[], float] = monotonic) -> None:
-        self._interval_s = 1.0 / calls_per_second
+        self.interval_s = 1.0 / calls_per_second
+        """Between two calls of one caller in the long run."""
         # How far ahead of the clock a caller may be who is let through.
-        self._ahead_s = BURST_S - self._interval_s
+        self._ahead_s = BURST_S - self.interval_s
         self._clock = clock
         # When each caller has all of their calls again. After BURST_S without a call that is so, and
         # the caller forgotten: every BURST_S the newer callers become the older and those are dropped.
@@ -46,13 +47,13 @@ class CallQuota:
             full = now
         elif full - now > self._ahead_s:
             raise RateLimited(full - now - self._ahead_s)
-        self._newer[caller] = full + self._interval_s
+        self._newer[caller] = full + self.interval_s
 
     def give_back(self, caller: Hashable) -> None:
         """Undo a take, at once."""
         for callers in (self._newer, self._older):
             if caller in callers:
-                callers[caller] -= self._interval_s
+                callers[caller] -= self.interval_s
                 return
 
     def _turn_over(self, now: float) -> None:

@@ -45,10 +45,12 @@ THROTTLED = ("RESOURCE_EXHAUSTED", "LOGIN_THROTTLED")
 LIMITED = ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
 TRIES = 3
 PHASES = 4
+FLOODED_S = 3
+"""How long transfers are measured in each."""
 SLOWER_MAX = 2.0
 """What the slowest hundredth of transfers may be slowed by."""
-SLOWER_MAX_S = 0.05
-"""But to that long in any case: on a quiet machine twice nine milliseconds are missed, see docs/decisions/0019."""
+HEEDLESS_MAX_S = 0.05
+"""By callers who do not wait as they are told to, to that long in any case: see docs/decisions/0019."""
 SLOWER_WHERE_LOADED_MAX = 8.0
 MEMORY_MIB_MAX = 250
 LONE = [("grpc.use_local_subchannel_pool", 1)]
@@ -286,8 +288,9 @@ class TestQuota:
 
 class TestFlood:
     @pytest.mark.timeout(180)
+    @pytest.mark.parametrize("manner", ["heeding", "heedless"])
     async def test_flood_of_sign_ins_leaves_transfers_fast_and_its_surplus_is_refused_at_once(
-        self, tmp_path: Path
+        self, tmp_path: Path, manner: str
     ) -> None:
         """A limit is broken if it is in three tries out of three.
 
@@ -300,7 +303,7 @@ class TestFlood:
         async with (
             running_parts(tmp_path, settings=settings) as parts,
             street_of(parts, tmp_path / "street") as street,
-            flooders(street) as (turn, told),
+            flooders(street, manner) as (turn, told),
         ):
             customers = await parts.customers(street.grpc, 20, 100_000)
             await payments_s(parts, customers)
@@ -314,7 +317,7 @@ class TestFlood:
                     flooded += await payments_s(parts, customers)
                     await turn()
                 others = (cores_s() - before) / (monotonic() - begun)
-                slower_max = max(SLOWER_MAX, SLOWER_MAX_S / p99(calm))
+                slower_max = max(SLOWER_MAX, HEEDLESS_MAX_S / p99(calm)) if manner == "heedless" else SLOWER_MAX
                 tries.append((p99(flooded) / p99(calm), slower_max if others < 0.5 else SLOWER_WHERE_LOADED_MAX))
                 print(f"p99 {p99(calm):.3f} s, in a flood {p99(flooded):.3f} s; {others:.1f} cores were others'")
                 if tries[-1][0] < tries[-1][1]:
@@ -322,7 +325,8 @@ class TestFlood:
             memory = memory_mib(parts)
         print(Counter(told.outcomes), memory)
         assert told.outcomes.keys() == {" ".join(BAD), " ".join(THROTTLED)}
-        assert told.outcomes[" ".join(BAD)] > 0
+        # Passwords were hashed all the time, half as many as may be or more.
+        assert told.outcomes[" ".join(BAD)] > len(tries) * PHASES * FLOODED_S * SIGN_INS_PER_SECOND
         assert statistics.median(told.refused_s) < 0.1
         assert max(memory) < MEMORY_MIB_MAX
         assert any(ratio < limit for ratio, limit in tries), tries
@@ -337,15 +341,15 @@ class FloodLog:
 
 
 @asynccontextmanager
-async def flooders(street: Street) -> AsyncIterator[tuple[Callable[[], Awaitable[None]], FloodLog]]:
-    """Two hundred callers, each with an address and a name, who begin and stop by turns, and what they were told.
+async def flooders(street: Street, manner: str) -> AsyncIterator[tuple[Callable[[], Awaitable[None]], FloodLog]]:
+    """Two hundred callers, each with an address and a name, who begin and pause by turns, and what they were told.
 
     That is known when the context has ended.
 
     They are a process of their own, so that the clock of the transfers measures the service.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.e2e.flooders", str(street.json.gateway.grpc_port)),
+        *(sys.executable, "-m", "tests.e2e.flooders", str(street.json.gateway.grpc_port), manner),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,

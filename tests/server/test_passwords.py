@@ -12,7 +12,15 @@ import pytest
 
 from server.errors import LoginThrottled
 from server.passwords import PasswordPolicy, Passwords, same_password
+from server.quotas import CallQuota
 from tests.server.identity import PASSWORD, matches
+
+
+def refused_for_s(passwords: Passwords) -> float:
+    """How long a caller is told to wait who finds no place."""
+    with pytest.raises(LoginThrottled) as refused, passwords.place():
+        pass
+    return refused.value.retry_after_s
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +202,26 @@ class TestBounds:
         assert len(refused) == 28  # one is hashed and one waits
         assert max(refused) < 0.1
         assert await refusal_time() is None
+
+    async def test_who_is_refused_is_told_to_come_back_in_turn_as_many_a_second_as_are_let_in(self) -> None:
+        eight = Passwords(1, CallQuota(8, clock=lambda: 1000.0), places=1000)
+        for _ in range(16):
+            with eight.place():
+                pass
+        started = time.monotonic()
+        told_s = [refused_for_s(eight) for _ in range(200)]
+        took_s = time.monotonic() - started
+        for turn, delay_s in enumerate(told_s, start=1):
+            assert turn / 8 + 1 - took_s <= delay_s <= turn / 8 + 2
+        # However many there are, nobody waits for ever, and they do not come all at once.
+        told_s = [refused_for_s(eight) for _ in range(1000)][100:]
+        assert 16 <= min(told_s) < 20
+        assert 28 < max(told_s) <= 32
+        await eight.close()
+
+    async def test_who_is_refused_for_want_of_a_place_alone_comes_back_soon(self, passwords: Passwords) -> None:
+        with passwords.place(), passwords.place():
+            assert all(1 <= refused_for_s(passwords) <= 2 for _ in range(100))
 
     async def test_place_of_a_caller_that_has_gone_is_given_back(self, passwords: Passwords) -> None:
         calls = [asyncio.create_task(matches(passwords, None, PASSWORD)) for _ in range(2)]
