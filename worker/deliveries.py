@@ -4,7 +4,6 @@ What is due is read from the orders, not followed in the feed: their states say 
 there is no place in the feed to keep, and a worker that starts finds everything that is left to do.
 """
 
-import asyncio
 from functools import partial
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from server.errors import BankError
 from server.orders.delivery import advance_order
 from worker.metrics import ORDERS_ADVANCED
 from worker.settings import ORDER_DELIVERY_BATCH, ORDER_DELIVERY_POLL_S
-from worker.supervision import is_outage
+from worker.supervision import is_outage, poll
 
 _FIRST_ID = UUID(int=0)
 
@@ -38,9 +37,7 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver for ever."""
-        while True:
-            if not await self.advance_due():
-                await asyncio.sleep(ORDER_DELIVERY_POLL_S)
+        await poll(self.advance_due, ORDER_DELIVERY_POLL_S)
 
     async def advance_due(self) -> int:
         """Take all that is due now one step on; what has to wait is passed over.

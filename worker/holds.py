@@ -4,8 +4,6 @@ Nobody depends on how soon: an overdue hold is expired for every reader, and the
 before it looks at funds.
 """
 
-import asyncio
-
 import asyncpg
 import structlog
 from bankdb.holds import list_accounts_with_overdue_holds
@@ -14,6 +12,7 @@ from server.database import Database
 from server.ledger.writing import release_overdue_holds
 from worker.metrics import HOLDS_EXPIRED
 from worker.settings import SWEEP_BATCH, SWEEP_POLL_S
+from worker.supervision import poll
 
 log = structlog.get_logger()
 
@@ -26,9 +25,7 @@ class HoldSweep:
 
     async def run(self) -> None:
         """Sweep for ever."""
-        while True:
-            if not await self.sweep():
-                await asyncio.sleep(SWEEP_POLL_S)
+        await poll(self.sweep, SWEEP_POLL_S)
 
     async def sweep(self) -> int:
         """Expire what is overdue now.

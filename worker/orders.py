@@ -4,7 +4,6 @@ Nobody depends on how soon for the money: an overdue order is expired for every 
 ledger lets its hold go before it looks at funds.
 """
 
-import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -16,7 +15,7 @@ from server.database import CONTENTION_ERRORS, Database
 from server.orders.expiry import expire_order
 from worker.metrics import ORDERS_EXPIRED
 from worker.settings import ORDER_SWEEP_BATCH, ORDER_SWEEP_POLL_S
-from worker.supervision import is_outage
+from worker.supervision import is_outage, poll
 
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST_ID = UUID(int=0)
@@ -32,9 +31,7 @@ class OrderSweep:
 
     async def run(self) -> None:
         """Sweep for ever."""
-        while True:
-            if not await self.sweep():
-                await asyncio.sleep(ORDER_SWEEP_POLL_S)
+        await poll(self.sweep, ORDER_SWEEP_POLL_S)
 
     async def sweep(self) -> int:
         """End all that is overdue now; what has to wait is passed over.

@@ -1,6 +1,5 @@
 """Makes the transfers that were scheduled, each once, when they are due."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +17,7 @@ from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.ledger.writing import RowsChanged, post
 from worker.metrics import SCHEDULES_EXECUTED
 from worker.settings import SCHEDULE_BATCH, SCHEDULE_LOCK_TIMEOUT_S, SCHEDULE_POLL_S
-from worker.supervision import is_outage
+from worker.supervision import is_outage, poll
 
 EXECUTE = "scheduled_transfer/execute"
 """What the requests of these transfers are stored under; no RPC."""
@@ -39,9 +38,7 @@ class Schedules:
 
     async def run(self) -> None:
         """Execute for ever."""
-        while True:
-            if not await self.execute_due():
-                await asyncio.sleep(SCHEDULE_POLL_S)
+        await poll(self.execute_due, SCHEDULE_POLL_S)
 
     async def execute_due(self) -> int:
         """Execute all that is due now, in order of time; what has to wait is passed over.

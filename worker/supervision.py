@@ -40,6 +40,18 @@ async def keep_running(name: str, work: Callable[[], Awaitable[None]]) -> NoRetu
         await asyncio.sleep(_pause_s(failures))
 
 
+async def poll(step: Callable[[], Awaitable[int]], pause_s: float) -> NoReturn:
+    """Take a step for ever, with a pause after each that found nothing to do.
+
+    Args:
+        step: Returns how much it did.
+        pause_s: Seconds.
+    """
+    while True:
+        if not await step():
+            await asyncio.sleep(pause_s)
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether a server that is away explains the failure, rather than a defect of ours."""
     return isinstance(error, (*CONNECTION_ERRORS, Unavailable, RedisError))
