@@ -17,7 +17,8 @@ from bankdb.users import ListUsernamesRow
 from server.caller import Caller
 from server.events.operations import EventRow, Fact
 from server.events.shop_payloads import inventory_facts, order_facts, product_facts
-from server.timestamps import to_proto
+from server.hold_messages import render_stored_hold
+from server.schedule_messages import render_schedule
 from server.transfer_messages import render_stored
 
 Payload = (
@@ -70,37 +71,24 @@ def payload_of(fact: Fact, caller: Caller) -> Payload | None:
 
 def _hold(row: Hold, event: EventRow, facts: dict[str, Any]) -> HoldMessage:
     """A hold as it was after the event."""
-    captured = facts["state"] == "CAPTURED"
-    return HoldMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        state=f"HOLD_STATE_{facts['state']}",
-        captured_amount_minor=facts.get("captured_amount_minor", 0),
-        capture_transfer_id=str(row.capture_transfer_id) if captured else "",
-        order_id=str(row.order_id or ""),
-        expire_time=to_proto(row.expire_time),
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(event.create_time),
+    state = facts["state"]
+    return render_stored_hold(
+        row._replace(
+            state=state,
+            captured_amount_minor=facts.get("captured_amount_minor", 0),
+            capture_transfer_id=row.capture_transfer_id if state == "CAPTURED" else None,
+            update_time=event.create_time,
+        )
     )
 
 
 def _schedule(row: ScheduledTransfer, event: EventRow, facts: dict[str, Any]) -> ScheduledTransferMessage:
     """A scheduled transfer as it was after the event."""
-    return ScheduledTransferMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        description=row.description,
-        reference=row.reference or "",
-        execute_time=to_proto(row.execute_time),
-        state=f"SCHEDULED_TRANSFER_STATE_{facts['state']}",
-        transfer_id=facts.get("transfer_id", ""),
-        failure_reason=facts.get("reason", ""),
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(event.create_time),
+    return render_schedule(
+        row._replace(
+            state=facts["state"],
+            transfer_id=facts.get("transfer_id"),
+            failure_reason=facts.get("reason"),
+            update_time=event.create_time,
+        )
     )

@@ -14,16 +14,14 @@ from bank.v1.hold_service_pb2 import (
     VoidHoldRequest,
     VoidHoldResponse,
 )
-from bank.v1.hold_service_pb2 import Hold as HoldMessage
 from bank.v1.transfer_service_pb2 import Transfer as TransferMessage
 from bankdb.holds import GetHoldRow, ListAllHoldsRow, ListHoldsOfAccountsRow
 
 from server.caller import Caller
+from server.hold_messages import render_hold
 from server.holds.operations import HoldFilter
 from server.ledger.movements import UNRESOLVED, Kind, Movement, fingerprint_of
-from server.ledger.state import EXPIRED
 from server.reference_data import ReferenceData
-from server.timestamps import to_proto
 from server.violations import Violations, parse_id
 
 CREATE_HOLD = "bank.v1.HoldService/CreateHold"
@@ -122,25 +120,6 @@ def parse_list_holds(request: ListHoldsRequest) -> HoldFilter:
     page_size = check.page_size(request.page_size)
     check.raise_if_any()
     return HoldFilter(account_id, state, page_size, request.page_token)
-
-
-def render_hold(row: GetHoldRow | ListAllHoldsRow | ListHoldsOfAccountsRow) -> HoldMessage:
-    """A hold as both parties see it; one whose time ran out is EXPIRED even before the sweep."""
-    state = EXPIRED if row.overdue else row.state
-    return HoldMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        state=f"HOLD_STATE_{state}",
-        captured_amount_minor=row.captured_amount_minor,
-        capture_transfer_id=str(row.capture_transfer_id or ""),
-        order_id=str(row.order_id or ""),
-        expire_time=to_proto(row.expire_time),
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(row.expire_time if row.overdue else row.update_time),
-    )
 
 
 def render_created(row: GetHoldRow, replayed: bool) -> CreateHoldResponse:

@@ -18,6 +18,7 @@ from bank.v1.hold_service_pb2 import (
 from bank.v1.hold_service_pb2_grpc import HoldServiceServicer
 
 from server.caller import current_caller, current_idempotency_key
+from server.hold_messages import render_hold
 from server.holds.messages import (
     parse_capture_hold,
     parse_create_hold,
@@ -26,7 +27,6 @@ from server.holds.messages import (
     parse_void_hold,
     render_captured,
     render_created,
-    render_hold,
     render_listed,
     render_voided,
 )

@@ -33,6 +33,7 @@ from server.ledger.batches import Batches
 from server.ledger.commit_queue import CommitQueue
 from server.ledger.movements import Posted, Replay
 from server.reference_data import ReferenceData
+from server.schedule_messages import render_schedule
 from server.transfers.messages import (
     parse_batch,
     parse_create_transfer,
@@ -52,7 +53,6 @@ from server.transfers.schedules.messages import (
     parse_create_schedule,
     parse_list_schedules,
     parse_schedule_id,
-    render_schedule,
     render_schedule_created,
     render_schedules,
 )

@@ -10,13 +10,13 @@ from bank.v1.transfer_service_pb2 import (
     ListScheduledTransfersResponse,
     ScheduledTransferState,
 )
-from bank.v1.transfer_service_pb2 import ScheduledTransfer as ScheduledTransferMessage
 from bankdb.models import ScheduledTransfer
 
 from server.caller import Caller
 from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.reference_data import ReferenceData
-from server.timestamps import EARLIEST, to_proto
+from server.schedule_messages import render_schedule
+from server.timestamps import EARLIEST
 from server.transfers.schedules.operations import NewSchedule, ScheduleFilter
 from server.violations import DESCRIPTION_LENGTH_MAX, REFERENCE_LENGTH_MAX, Violations, parse_id
 
@@ -81,25 +81,6 @@ def parse_list_schedules(request: ListScheduledTransfersRequest) -> ScheduleFilt
     page_size = check.page_size(request.page_size)
     check.raise_if_any()
     return ScheduleFilter(account_id, state, page_size, request.page_token)
-
-
-def render_schedule(row: ScheduledTransfer) -> ScheduledTransferMessage:
-    """A scheduled transfer as its owner sees it."""
-    return ScheduledTransferMessage(
-        id=str(row.id),
-        source_account_id=str(row.source_account_id),
-        destination_account_id=str(row.destination_account_id),
-        amount_minor=row.amount_minor,
-        currency_code=row.currency_code,
-        description=row.description,
-        reference=row.reference or "",
-        execute_time=to_proto(row.execute_time),
-        state=f"SCHEDULED_TRANSFER_STATE_{row.state}",
-        transfer_id=str(row.transfer_id or ""),
-        failure_reason=row.failure_reason or "",
-        create_time=to_proto(row.create_time),
-        update_time=to_proto(row.update_time),
-    )
 
 
 def render_schedule_created(row: ScheduledTransfer, replayed: bool) -> CreateScheduledTransferResponse:

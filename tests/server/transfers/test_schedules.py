@@ -29,9 +29,10 @@ from server.errors import (
     UnknownCurrency,
 )
 from server.page_token import PageTokens
+from server.schedule_messages import render_schedule
 from server.timestamps import to_proto
 from server.transfers.schedules.errors import ScheduleNotPending
-from server.transfers.schedules.messages import parse_create_schedule, parse_list_schedules, render_schedule
+from server.transfers.schedules.messages import parse_create_schedule, parse_list_schedules
 from server.transfers.schedules.operations import NewSchedule, ScheduleFilter, Schedules
 from tests.server.conftest import Bank, Person, movement
 
