@@ -11,6 +11,7 @@ from pathlib import Path
 
 from local.errors import StackError
 from local.settings import ROOT
+from migrate.command import bound_to_parent, run_to_end
 
 TAG = "BANK_STACK"
 """Variable that marks every child with the state folder of its stack."""
@@ -84,7 +85,7 @@ async def start_service(service: Service, logs_dir: Path) -> Child:
     path = logs_dir / f"{service.name}.log"
     with path.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *_bound_to_launcher(service.command, service.stop_signal),
+            *bound_to_parent(service.command, service.stop_signal),
             stdin=asyncio.subprocess.DEVNULL if service.stdin is None else asyncio.subprocess.PIPE,
             stdout=log,
             stderr=asyncio.subprocess.STDOUT,
@@ -107,26 +108,10 @@ async def run_command(command: Sequence[str], environment: Mapping[str, str]) ->
     Raises:
         StackError: It failed; its output is in the message.
     """
-    process = await asyncio.create_subprocess_exec(
-        *_bound_to_launcher(command, signal.SIGKILL),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        raise
-    text = output.decode(errors="replace").strip()
-    if process.returncode != 0:
-        raise StackError(f"{Path(command[0]).name} {_ending(process.returncode)}:\n{text}")
-    return text
+    status, printed = await run_to_end(command, environment, ROOT)
+    if status != 0:
+        raise StackError(f"{Path(command[0]).name} {_ending(status)}:\n{printed}")
+    return printed
 
 
 def rotate_logs(logs_dir: Path) -> None:
@@ -194,11 +179,6 @@ def _executable(pid: int) -> str:
 def _kill(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _bound_to_launcher(command: Sequence[str], number: signal.Signals) -> list[str]:
-    """Have the kernel signal the child when the thread that starts it ends: never start one from a thread pool."""
-    return ["setpriv", "--pdeathsig", number.name.removeprefix("SIG"), "--", *command]
 
 
 def _ending(status: int | None) -> str:

@@ -7,15 +7,16 @@ snapshot that the index build waits for; here the waiting is done by polling, ou
 import asyncio
 import os
 import shutil
-import signal
 import sysconfig
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+
+from migrate.command import run_to_end
 
 MIGRATIONS_DIR = Path(__file__).resolve().parent.parent / "db" / "migrations"
 
@@ -128,23 +129,7 @@ def _dbmate() -> str:
 
 
 async def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    """What a command printed; the kernel ends it with this thread, so that a killed runner leaves none behind."""
-    process = await asyncio.create_subprocess_exec(
-        *("setpriv", "--pdeathsig", "KILL", "--", *command),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        raise
-    text = output.decode(errors="replace").strip()
-    if process.returncode != 0:
-        raise MigrationError(f"dbmate ended with status {process.returncode}:\n{text}")
-    return text
+    status, printed = await run_to_end(command, environment)
+    if status != 0:
+        raise MigrationError(f"dbmate ended with status {status}:\n{printed}")
+    return printed
