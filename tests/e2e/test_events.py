@@ -18,7 +18,7 @@ from server.events.hub import WATCHES_OF_USER_MAX
 from tests.e2e.conftest import Bank, Person, transfer_fields
 from tests.e2e.parts import Customer, Parts, _read, running_parts, until_ready
 from tests.e2e.sse import event_stream
-from tests.server.events.conftest import sequencing
+from tests.worker.surroundings import sequencing
 
 
 def gateway_port(bank: Bank) -> int:

@@ -26,7 +26,7 @@ from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE
 from server.passwords import Passwords
 from server.tokens import AccessTokens
 from tests.conftest import Database as TestDatabase
-from tests.server.conftest import Bank, Person, running_ledger
+from tests.server.bank import Bank, Person, running_ledger
 from tests.server.identity import bearer, new_keys
 
 Metadata = tuple[tuple[str, str], ...]

@@ -1,170 +1,18 @@
-"""A bank on a real database: people, accounts and the ledger, without the network."""
+"""A bank for a test, or for a module by a served one."""
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
-from bankdb.accounts import GetAccountRow, get_account
 
 from local.settings import ROOT
 from server.database import Database, open_pool
 from server.keys import write_new
-from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
-from server.ledger.movements import Kind, Movement, Posted, Replay, fingerprint_of
-from server.ledger.verification import verify
-from server.reference_data import ReferenceData
+from tests.conftest import CloneDatabase
 from tests.conftest import Database as TestDatabase
-
-
-@dataclass(frozen=True)
-class Person:
-    """A user with one live session."""
-
-    user_id: UUID
-    session_id: UUID
-
-
-class Bank:
-    """Sets the scene by SQL and moves money through the ledger."""
-
-    def __init__(self, url: str, pool: TestDatabase, database: Database, ledger: CommitQueue) -> None:
-        self.url = url
-        self.owner_url = pool.owner_url
-        self.pool = pool.pool
-        self.database = database
-        self.ledger = ledger
-        self.reference = ReferenceData()
-
-    async def person(self, *, verified: bool = True, roles: tuple[str, ...] = ("DEPOSITOR",)) -> Person:
-        person = Person(uuid4(), uuid4())
-        await self.pool.execute(
-            "INSERT INTO users (id, username, password_hash, full_name, email, email_verified, roles)"
-            " VALUES ($1, $2, 'x', 'Somebody', $3, $4, $5)",
-            person.user_id,
-            f"u{person.user_id.hex[:12]}",
-            f"{person.user_id.hex}@example.org",
-            verified,
-            list(roles),
-        )
-        await self.sign_in(person)
-        return person
-
-    async def sign_in(self, person: Person) -> None:
-        await self.pool.execute(
-            "INSERT INTO sessions (id, user_id, user_agent, client_address, idle_expire_time, expire_time)"
-            " VALUES ($1, $2, 'test', '127.0.0.1', now() + '1 h', now() + '1 h')",
-            person.session_id,
-            person.user_id,
-        )
-
-    async def banker(self) -> Person:
-        return await self.person(roles=("DEPOSITOR", "BANKER"))
-
-    async def account(self, owner: Person, balance_minor: int = 0, currency_code: str = "USD") -> UUID:
-        account_id = uuid4()
-        await self.pool.execute(
-            "INSERT INTO accounts (id, owner_user_id, currency_code) VALUES ($1, $2, $3)",
-            account_id,
-            owner.user_id,
-            currency_code,
-        )
-        if balance_minor:
-            await self.deposit(await self.banker(), account_id, balance_minor, currency_code)
-        return account_id
-
-    async def deposit(
-        self, banker: Person, account_id: UUID, amount_minor: int, currency_code: str = "USD"
-    ) -> Posted | Replay:
-        return await self.ledger.post(
-            movement(
-                banker,
-                self.reference.cash_account(currency_code),
-                account_id,
-                amount_minor,
-                kind=Kind.DEPOSIT,
-                currency_code=currency_code,
-            )
-        )
-
-    async def get(self, account_id: UUID) -> GetAccountRow:
-        row = await get_account(self.pool, id=account_id)
-        assert row is not None
-        return row
-
-    async def posted_minor(self, account_id: UUID) -> int:
-        return (await self.get(account_id)).posted_minor
-
-    async def as_owner(self, statement: str, *values: object) -> None:
-        """Change what the service may not."""
-        connection = await asyncpg.connect(self.owner_url)
-        await connection.execute(statement, *values)
-        await connection.close()
-
-    async def counts(self) -> dict[str, int]:
-        """How many rows each table of the ledger has: what a refused call must leave as it was."""
-        tables = ("accounts", "transfers", "entries", "requests", "events")
-        return {table: await self.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
-
-    async def adds_up(self) -> bool:
-        """Whether every rule of the ledger holds."""
-        verdict = await verify(self.database)
-        assert not verdict.differences, verdict.differences
-        return True
-
-
-def movement(
-    caller: Person,
-    source_id: UUID,
-    destination_id: UUID,
-    amount_minor: int | None,
-    *,
-    kind: Kind = Kind.TRANSFER,
-    currency_code: str = "USD",
-    request_id: UUID | None = None,
-    description: str = "",
-    reference: str | None = None,
-    validate_only: bool = False,
-    subject_id: UUID | None = None,
-    expire_time: datetime | None = None,
-) -> Movement:
-    """A movement as the servicers make it; a request id of its own unless given."""
-    return Movement(
-        kind=kind,
-        user_id=caller.user_id,
-        session_id=caller.session_id,
-        request_id=request_id or uuid4(),
-        rpc=f"test/{kind}",
-        fingerprint=fingerprint_of(
-            source_id, destination_id, amount_minor, currency_code, description, reference, subject_id
-        ),
-        source_id=source_id,
-        destination_id=destination_id,
-        amount_minor=amount_minor,
-        currency_code=currency_code,
-        description=description,
-        reference=reference,
-        validate_only=validate_only,
-        subject_id=subject_id,
-        expire_time=expire_time,
-    )
-
-
-@asynccontextmanager
-async def running_ledger(url: str) -> AsyncIterator[CommitQueue]:
-    """A ledger of its own, as each server process has one."""
-    pool = await open_pool(url, size=5, settings=LEDGER_SETTINGS)
-    ledger = CommitQueue(pool, side_connections=4)
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
-        await pool.close()
+from tests.server.bank import Bank, running_ledger
+from tests.server.bank_server import ServedBank, serving_bank
 
 
 @pytest.fixture
@@ -176,6 +24,13 @@ async def bank(database: TestDatabase) -> AsyncIterator[Bank]:
         await bank.reference.load(reads)
         yield bank
     await reads.close()
+
+
+@pytest.fixture(scope="module")
+async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
+    """A bank of the module that is called over a channel."""
+    async with clone_database() as database, serving_bank(database) as served:
+        yield served
 
 
 @pytest.fixture

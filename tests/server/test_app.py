@@ -28,8 +28,8 @@ from server.keys import Keys
 from server.tokens import AccessTokens
 from tests.conftest import Database as MigratedDatabase
 from tests.conftest import PostgresServer
+from tests.server.bank import Bank
 from tests.server.bank_server import refusal_of
-from tests.server.conftest import Bank
 from tests.server.identity import bearer, new_keys
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

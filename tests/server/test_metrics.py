@@ -16,7 +16,7 @@ from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.verification import verify
 from tests.conftest import Database as MigratedDatabase
-from tests.server.conftest import Bank, movement
+from tests.server.bank import Bank, movement
 
 CURRENCY = "ISK"
 """No other test moves it: a counter is a float, and what others have moved would swallow small amounts."""

@@ -6,8 +6,8 @@ import email.policy
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,13 +24,14 @@ from uuid_utils.compat import uuid7
 
 from local.ports import free_ports
 from server.config import Settings
-from server.database import Connection, Database
+from server.database import Connection, Database, open_pool
 from server.jobs import Job, payload
 from server.tokens import MAIL_TOKEN_TTL_S, RESET_PASSWORD, VERIFY_EMAIL, MailTokens, digest
 from tests.conftest import Database as TestDatabase
 from worker.job_queue import JobQueue, Work
 from worker.lanes import LANES, work_in
 from worker.mail_server import MailServer
+from worker.sequencer import CONNECTION_SETTINGS, Sequencer
 from worker.settings import Lane
 
 ROOT = Path(__file__).parents[2]
@@ -316,6 +317,25 @@ async def dead_letters(environment: dict[str, str], *arguments: str) -> tuple[in
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()
+
+
+@asynccontextmanager
+async def working(url: str, work: Callable[[Database], Awaitable[None]]) -> AsyncIterator[None]:
+    """A part of the worker at work, on a connection of its own to the database."""
+    pool = await open_pool(url, size=1, settings=CONNECTION_SETTINGS)
+    task = asyncio.create_task(work(Database(pool)))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await task
+        await pool.close()
+
+
+def sequencing(url: str) -> AbstractAsyncContextManager[None]:
+    """A sequencer at work."""
+    return working(url, lambda database: Sequencer(database).run())
 
 
 async def eventually(condition: Callable[[], object], within_s: float = 15) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -22,11 +22,10 @@ from server.ledger.messages import parse_verify_ledger, render_verdict
 from server.ledger.movements import UNRESOLVED, Held, Kind, Posted
 from server.ledger.verification import Rule, verify
 from tests.conftest import Database as MigratedDatabase
-from tests.server.conftest import Bank, movement, running_ledger
-from tests.worker.surroundings import eventually
+from tests.server.bank import Bank, movement, running_ledger
+from tests.worker.surroundings import eventually, working
 from worker import chain
 from worker.chain import Chain
-from worker.sequencer import CONNECTION_SETTINGS
 
 CHANGED = {
     "uuid": "gen_random_uuid()",
@@ -345,18 +344,9 @@ class TestExpectedHead:
         assert parse_verify_ledger(VerifyLedgerRequest()) is None
 
 
-@asynccontextmanager
-async def sealing(scene: Scene, interval_s: float = 0.0) -> AsyncIterator[None]:
+def sealing(scene: Scene, interval_s: float = 0.0) -> AbstractAsyncContextManager[None]:
     """A worker that seals."""
-    pool = await open_pool(scene.bank.url, size=1, settings=CONNECTION_SETTINGS)
-    task = asyncio.create_task(Chain(Database(pool), interval_s).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await task
-        await pool.close()
+    return working(scene.bank.url, lambda database: Chain(database, interval_s).run())
 
 
 class TestWorker:

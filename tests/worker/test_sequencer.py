@@ -1,32 +1,16 @@
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
 from bankdb import events
 from uuid_utils.compat import uuid7
 
-from server.database import Database, open_pool
-from tests.worker.surroundings import Bank, eventually
+from server.database import open_pool
+from tests.worker.surroundings import Bank, eventually, sequencing
 from worker import sequencer
-from worker.sequencer import CONNECTION_SETTINGS, Sequencer
+from worker.sequencer import CONNECTION_SETTINGS
 from worker.settings import SEQUENCER_BATCH
-
-
-@asynccontextmanager
-async def sequencing(bank: Bank) -> AsyncIterator[None]:
-    """A sequencer at work."""
-    pool = await open_pool(bank.stored.app_url, size=1, settings=CONNECTION_SETTINGS)
-    task = asyncio.create_task(Sequencer(Database(pool)).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await task
-        await pool.close()
 
 
 async def record(connection: asyncpg.Connection, text: str) -> None:
@@ -56,7 +40,11 @@ class Reader:
 class TestSequencer:
     async def test_slow_transaction_is_read_once_after_faster_ones(self, bank: Bank) -> None:
         reader = Reader(bank)
-        async with sequencing(bank), bank.stored.pool.acquire() as slow, bank.stored.pool.acquire() as fast:
+        async with (
+            sequencing(bank.stored.app_url),
+            bank.stored.pool.acquire() as slow,
+            bank.stored.pool.acquire() as fast,
+        ):
             transaction = slow.transaction()
             await transaction.start()
             await record(slow, "slow")
@@ -75,7 +63,11 @@ class TestSequencer:
         monkeypatch.setattr(sequencer, "SEQUENCER_SETTLE_S", 0.1)
         monkeypatch.setattr(sequencer, "SEQUENCER_SWEEP_S", 1.5)
         reader = Reader(bank)
-        async with sequencing(bank), bank.stored.pool.acquire() as slow, bank.stored.pool.acquire() as fast:
+        async with (
+            sequencing(bank.stored.app_url),
+            bank.stored.pool.acquire() as slow,
+            bank.stored.pool.acquire() as fast,
+        ):
             transaction = slow.transaction()
             await transaction.start()
             await record(slow, "slow")
@@ -88,7 +80,7 @@ class TestSequencer:
 
     async def test_rolled_back_event_leaves_no_gap(self, bank: Bank) -> None:
         reader = Reader(bank)
-        async with sequencing(bank), bank.stored.pool.acquire() as connection:
+        async with sequencing(bank.stored.app_url), bank.stored.pool.acquire() as connection:
             await record(connection, "first")
             transaction = connection.transaction()
             await transaction.start()
@@ -117,7 +109,7 @@ class TestSequencer:
                     await asyncio.sleep(pause_s)
 
         reader = Reader(bank)
-        async with sequencing(bank):
+        async with sequencing(bank.stored.app_url):
             await asyncio.gather(*(write() for _ in range(6)))
             await eventually(lambda: reader.has(150))
         assert len(reader.read) == 150
@@ -132,16 +124,16 @@ class TestSequencer:
             count,
         )
         reader = Reader(bank)
-        async with sequencing(bank):
+        async with sequencing(bank.stored.app_url):
             await eventually(lambda: reader.has(count))
         assert reader.read == [str(number) for number in range(1, count + 1)]
 
     async def test_second_sequencer_waits_until_the_first_is_gone(self, bank: Bank) -> None:
         holders = "SELECT array_agg(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-        async with sequencing(bank):
+        async with sequencing(bank.stored.app_url):
             await eventually(lambda: bank.value(holders))
             (first,) = await bank.value(holders)
-            async with sequencing(bank):
+            async with sequencing(bank.stored.app_url):
                 await asyncio.sleep(0.1)
                 assert await bank.value(holders) == [first]
                 await bank.stored.pool.execute("SELECT pg_terminate_backend($1)", first)

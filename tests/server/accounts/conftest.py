@@ -17,7 +17,6 @@ from server.accounts.rpc import AccountServicer
 from server.accounts.standing import AccountStanding
 from server.accounts.statements import Statements
 from server.audit.operations import AuditLog
-from server.caller import Caller, Role
 from server.interceptor import CallInterceptor
 from server.ledger.rpc import LedgerServicer
 from server.page_token import PageTokens
@@ -25,16 +24,11 @@ from server.sessions.callers import CallerStates
 from server.throttles import RateLimits
 from server.tokens import AccessTokens
 from server.transfers.operations import TransferReader
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person
 from tests.server.identity import bearer, new_keys
 
 KEYS = new_keys()
 TOKENS = AccessTokens(KEYS, "paseto", 900)
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    """How the interceptor would introduce a person."""
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 def as_person(person: Person) -> tuple[tuple[str, str], ...]:

@@ -8,19 +8,15 @@ import pytest
 
 from server.accounts.opening import NewAccount, open_account
 from server.accounts.operations import Accounts
-from server.caller import Caller, Role
+from server.caller import Role
 from server.errors import Forbidden, NotFound, RequestIdReused
 from server.page_token import PageTokens
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person, caller
 
 
 @pytest.fixture
 def accounts(bank: Bank) -> Accounts:
     return Accounts(bank.database, PageTokens(bytes(32)))
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 def new_account(requester: Person, owner: UUID | None = None, fingerprint: bytes = b"USD Rent") -> NewAccount:

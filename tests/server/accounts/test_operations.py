@@ -9,11 +9,11 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from server.accounts.operations import Accounts, Page
-from server.caller import Caller, Role
+from server.caller import Role
 from server.errors import InvalidPageToken, NotFound
 from server.ledger.writing import post
 from server.page_token import PageTokens
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, caller, movement
 
 Item = TypeVar("Item")
 
@@ -21,10 +21,6 @@ Item = TypeVar("Item")
 @pytest.fixture
 def accounts(bank: Bank) -> Accounts:
     return Accounts(bank.database, PageTokens(bytes(32)))
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 async def open_for(bank: Bank, owner: Person) -> UUID:

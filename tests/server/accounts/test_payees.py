@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -12,21 +11,14 @@ from bank.v1.account_service_pb2_grpc import AccountServiceStub
 from google.rpc.error_details_pb2 import ResourceInfo, RetryInfo
 
 from server.accounts.payees import masked
-from tests.conftest import CloneDatabase
-from tests.server.bank_server import Refusal, ServedBank, refusal_of, serving_bank
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person
+from tests.server.bank_server import Refusal, ServedBank, refusal_of
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST")
 NOT_FOUND = ("NOT_FOUND", "NOT_FOUND")
 LIMITED = ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
 AN_HOUR = 120
 """Look-ups that a user has, by default."""
-
-
-@pytest.fixture(scope="module")
-async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
-    async with clone_database() as database, serving_bank(database) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """bank.v1.AccountService over a real channel: answers, and every documented refusal with its details."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,20 +9,13 @@ from bank.v1 import transfer_service_pb2 as transfer_pb
 from bank.v1.account_service_pb2_grpc import AccountServiceStub
 from google.rpc.error_details_pb2 import Help, PreconditionFailure, ResourceInfo
 
-from tests.conftest import CloneDatabase
-from tests.server.bank_server import ServedBank, refusal_of, serving_bank
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person
+from tests.server.bank_server import ServedBank, refusal_of
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST")
 NOT_FOUND = ("NOT_FOUND", "NOT_FOUND")
 FORBIDDEN = ("PERMISSION_DENIED", "PERMISSION_DENIED")
 RANGE = 4 * 10**18
-
-
-@pytest.fixture(scope="module")
-async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
-    async with clone_database() as database, serving_bank(database) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

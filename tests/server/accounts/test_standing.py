@@ -22,8 +22,7 @@ from server.errors import (
     Unauthenticated,
 )
 from server.ledger.movements import UNRESOLVED, Held, Kind
-from tests.server.accounts.conftest import caller
-from tests.server.conftest import Bank, Person, movement, running_ledger
+from tests.server.bank import Bank, Person, caller, movement, running_ledger
 
 
 @pytest.fixture

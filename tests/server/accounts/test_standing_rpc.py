@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from tests.server.accounts.conftest import Stubs, as_person
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, movement
 from tests.server.identity import refusal
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST")

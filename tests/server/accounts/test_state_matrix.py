@@ -9,8 +9,7 @@ from server.caller import Role
 from server.errors import AccountClosed, AccountFrozen, BankError
 from server.ledger.movements import UNRESOLVED, Held, Kind, Movement, Posted
 from server.ledger.writing import release_overdue_holds
-from tests.server.accounts.conftest import caller
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, caller, movement
 
 
 class Scene:

@@ -18,8 +18,7 @@ from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.movements import Kind
 from server.timestamps import EARLIEST, LATEST
-from tests.server.accounts.conftest import caller
-from tests.server.conftest import Bank, movement
+from tests.server.bank import Bank, caller, movement
 
 INSTANT = timedelta(microseconds=1)
 

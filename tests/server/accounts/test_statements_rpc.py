@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from server.accounts.csv_lines import COLUMNS
 from server.ledger.movements import Kind
 from tests.server.accounts.conftest import Stubs, as_person
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, movement
 from tests.server.history import fill_history
 from tests.server.identity import refusal
 

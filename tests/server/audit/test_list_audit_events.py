@@ -17,8 +17,8 @@ from server.audit.operations import CLOCK_SKEW
 from server.ledger.time_ordered_ids import time_ordered_id
 from server.timestamps import to_proto
 from tests.conftest import CloneDatabase
+from tests.server.bank import Person
 from tests.server.bank_server import Metadata, ServedBank, refusal_of, serving_bank
-from tests.server.conftest import Person
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TYPES = ("SIGNED_IN", "SIGN_IN_FAILED", "ROLES_CHANGED")

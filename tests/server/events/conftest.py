@@ -6,33 +6,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import pytest
 from bank.v1.event_service_pb2 import Event, ListEventsRequest, WatchEventsRequest, WatchEventsResponse
 from bank.v1.event_service_pb2_grpc import EventServiceStub
 
-from server.database import Database, open_pool
 from tests.conftest import Database as MigratedDatabase
+from tests.server.bank import Person
 from tests.server.bank_server import Metadata, ServedBank, serving_bank
-from tests.server.conftest import Person
-from worker.sequencer import CONNECTION_SETTINGS, Sequencer
+from tests.worker.surroundings import sequencing
 
 SYNC = b"S\0\0\0\4"
 """What ends each statement that a client sends to PostgreSQL."""
-
-
-@asynccontextmanager
-async def sequencing(app_url: str) -> AsyncIterator[None]:
-    """A sequencer at work."""
-    pool = await open_pool(app_url, size=1, settings=CONNECTION_SETTINGS)
-    task = asyncio.create_task(Sequencer(Database(pool)).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await task
-        await pool.close()
 
 
 @dataclass

@@ -21,7 +21,7 @@ from server.events.messages import PAYLOADS
 from server.ledger.movements import UNRESOLVED, Held, Kind, Posted
 from server.ledger.writing import release_overdue_holds
 from server.tokens import VERIFY_EMAIL, MailTokens
-from tests.server.conftest import Person, movement
+from tests.server.bank import Person, movement
 from tests.server.events.conftest import Feed
 from worker.schedules import Schedules
 

@@ -15,7 +15,7 @@ from server.database import Database, open_pool
 from server.events.hub import EventHub
 from server.events.operations import EVENT_SETTINGS, EventFilter, EventReader, Fact
 from server.events.watching import Silence, Watches, WatchFilter
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person
 from tests.server.events.conftest import SYNC
 from tests.worker.surroundings import Link
 

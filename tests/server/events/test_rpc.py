@@ -17,8 +17,8 @@ from bank.v1.user_service_pb2_grpc import UserServiceStub
 
 from server.events.hub import WATCHES_OF_USER_MAX
 from server.tokens import AccessTokens
+from tests.server.bank import Bank, Person, movement
 from tests.server.bank_server import refusal_of
-from tests.server.conftest import Bank, Person, movement
 from tests.server.events.conftest import Feed, until
 from tests.server.identity import bearer
 

@@ -16,9 +16,9 @@ from server.events.operations import EVENT_SETTINGS, EventFilter, EventReader
 from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE
 from server.products.operations import Adjustment, ProductChange
 from server.request_ids import Request
-from tests.server.conftest import Person
+from tests.server.bank import Person, caller
 from tests.server.events.conftest import SYNC, Feed
-from tests.server.orders.conftest import PRICE, Shop, actor, caller
+from tests.server.orders.conftest import PRICE, Shop, actor
 from tests.worker.surroundings import link_to
 from worker.orders import OrderSweep
 

@@ -21,10 +21,10 @@ from server.events.operations import EVENT_SETTINGS, ROWS_AT_ONCE, EventReader, 
 from server.events.watching import Ended, Silence, Watches, WatchFilter
 from server.metrics import EVENT_OVERFLOWS, EVENT_WATCHES
 from tests.conftest import Database as MigratedDatabase
+from tests.server.bank import Bank, Person
 from tests.server.bank_server import refusal_of, serving_bank
-from tests.server.conftest import Bank, Person
-from tests.server.events.conftest import Feed, Watcher, sequencing, until
-from tests.worker.surroundings import link_to
+from tests.server.events.conftest import Feed, Watcher, until
+from tests.worker.surroundings import link_to, sequencing
 
 IN_AN_HOUR = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from server.errors import Contended, InsufficientFunds, RequestIdReused
 from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.movements import Posted, Replay
-from tests.server.conftest import Bank, movement
+from tests.server.bank import Bank, movement
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from server.errors import (
 from server.ledger.commit_queue import BLOCKED_TIMEOUT_S
 from server.ledger.movements import Posted, Replay
 from server.ledger.waiting_line import WAITING_PER_USER_MAX
-from tests.server.conftest import Bank, movement, running_ledger
+from tests.server.bank import Bank, movement, running_ledger
 
 
 class TestPost:

@@ -10,7 +10,7 @@ import pytest
 from server.errors import Forbidden, InsufficientFunds, InvalidRequest, NotFound
 from server.ledger.errors import CaptureExceedsHold, HoldExpired, HoldNotPending
 from server.ledger.movements import UNRESOLVED, Held, Kind, Movement, Posted, Replay
-from tests.server.conftest import Bank, Person, movement, running_ledger
+from tests.server.bank import Bank, Person, movement, running_ledger
 from worker.holds import HoldSweep
 
 

@@ -11,7 +11,7 @@ import pytest
 from server.ledger.commit_queue import CommitQueue
 from server.ledger.movements import Posted, Replay
 from tests.conftest import PostgresServer
-from tests.server.conftest import Bank, movement, running_ledger
+from tests.server.bank import Bank, movement, running_ledger
 
 ACCOUNTS = 24
 CALLERS = 48

@@ -9,7 +9,7 @@ import pytest
 from server.errors import Forbidden, InsufficientFunds, NotFound
 from server.ledger.errors import AlreadyReversed, NotReversible, ReversalExceedsTransfer
 from server.ledger.movements import UNRESOLVED, Kind, Movement, Posted, Replay
-from tests.server.conftest import Bank, Person, movement, running_ledger
+from tests.server.bank import Bank, Person, movement, running_ledger
 
 
 def reverse(caller: Person, transfer_id: UUID, amount_minor: int | None = None) -> Movement:

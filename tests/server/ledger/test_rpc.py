@@ -1,20 +1,10 @@
 """bank.v1.LedgerService over a real channel."""
 
-from collections.abc import AsyncIterator
-
-import pytest
 from bank.v1 import ledger_service_pb2 as pb
 from bank.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from server.ledger.verification import Rule
-from tests.conftest import CloneDatabase
-from tests.server.bank_server import ServedBank, refusal_of, serving_bank
-
-
-@pytest.fixture(scope="module")
-async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
-    async with clone_database() as database, serving_bank(database) as served:
-        yield served
+from tests.server.bank_server import ServedBank, refusal_of
 
 
 class TestVerifyLedger:

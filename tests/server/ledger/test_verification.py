@@ -14,7 +14,7 @@ from server.ledger.verification import DIFFERENCES_MAX, VERIFY_TIMEOUT_S, Differ
 from tests.conftest import Database as MigratedDatabase
 from tests.conftest import PostgresServer
 from tests.db.migrations import superuser_url
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, movement
 
 Break = Callable[..., Awaitable[Any]]
 

@@ -14,7 +14,7 @@ from server.ledger.reading import account_ids, lock_accounts, lock_free_accounts
 from server.ledger.state import Books
 from server.ledger.writing import RowsChanged, decide, post, write
 from tests.conftest import Database as MigratedDatabase
-from tests.server.conftest import Bank, movement
+from tests.server.bank import Bank, movement
 
 
 class TestPost:

@@ -19,7 +19,7 @@ from server.orders.transactions import ORDER_SETTINGS, ORDERS_AT_ONCE, OrderTran
 from server.page_token import PageTokens
 from server.products.operations import NewProduct, Products
 from server.request_ids import Request
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person, caller
 from tests.server.identity import new_keys
 
 KEYS = new_keys()
@@ -38,11 +38,6 @@ TABLES = (
     "entries",
 )
 PRICE = 5
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    """How the interceptor would introduce a person."""
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 def actor(person: Person) -> Actor:
@@ -149,16 +144,11 @@ class Shop:
 
     async def everything(self) -> list[object]:
         """All rows that a refused call must leave as they were."""
-        return [await self.bank.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES]
+        return await self.bank.rows(TABLES)
 
     async def refused(self, attempt: Awaitable[object], error: type[BankError]) -> BankError:
         """The refusal; nothing was changed by it."""
-        before = await self.everything()
-        with pytest.raises(error) as caught:
-            await attempt
-        assert type(caught.value) is error
-        assert await self.everything() == before
-        return caught.value
+        return await self.bank.refused(attempt, error, TABLES)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from server.database import CONNECTION_ERRORS, Database, open_pool
 from server.errors import Unavailable
-from tests.server.conftest import Bank
+from tests.server.bank import Bank
 from tests.server.orders.conftest import PRICE, Shop, actor
 from worker.deliveries import Deliveries
 

@@ -10,8 +10,8 @@ from server.accounts.errors import AccountNotEmpty
 from server.accounts.standing import AccountStanding
 from server.database import CONNECTION_ERRORS
 from server.errors import Contended, Unavailable, WrongOrderState
-from tests.server.conftest import Bank
-from tests.server.orders.conftest import Shop, actor, caller
+from tests.server.bank import Bank, caller
+from tests.server.orders.conftest import Shop, actor
 from tests.server.orders.test_races import check
 
 LOST = (*CONNECTION_ERRORS, Unavailable, Contended)

@@ -23,7 +23,7 @@ from server.products.operations import Adjustment
 from server.request_ids import Request
 from tests.conftest import CloneDatabase
 from tests.conftest import Database as MigratedDatabase
-from tests.server.conftest import Bank, running_ledger
+from tests.server.bank import Bank, running_ledger
 from tests.server.orders.conftest import PRICE, Shop, actor
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "12"))

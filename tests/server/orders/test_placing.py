@@ -23,8 +23,8 @@ from server.errors import (
 )
 from server.orders.errors import PriceChanged
 from server.products.errors import OutOfStock, ProductArchived
-from tests.server.conftest import Bank
-from tests.server.orders.conftest import LIFETIME, Shop, caller, with_account
+from tests.server.bank import Bank, caller
+from tests.server.orders.conftest import LIFETIME, Shop, with_account
 
 
 class TestCreate:

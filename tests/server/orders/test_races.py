@@ -12,7 +12,7 @@ from server.ledger.errors import ReversalExceedsTransfer
 from server.ledger.movements import Kind
 from server.orders.expiry import expire_order
 from server.orders.transitions import PLACED, States, Step, after
-from tests.server.conftest import Bank, movement
+from tests.server.bank import Bank, movement
 from tests.server.orders.conftest import PRICE, Shop, actor
 
 ROUNDS = 6

@@ -26,8 +26,8 @@ from server.ledger.movements import UNRESOLVED, Kind
 from server.orders.actors import Actor
 from server.orders.expiry import expire_order
 from server.orders.operations import OrderFilter
-from tests.server.conftest import Bank, Person, movement
-from tests.server.orders.conftest import Shop, actor, caller
+from tests.server.bank import Bank, Person, caller, movement
+from tests.server.orders.conftest import Shop, actor
 
 STEPS = ("cancel", "ship", "deliver")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.server.conftest import Bank
+from tests.server.bank import Bank
 from tests.server.orders.conftest import Shop, actor
 from worker.orders import OrderSweep
 

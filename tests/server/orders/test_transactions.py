@@ -8,7 +8,7 @@ import pytest
 from server.database import Connection
 from server.errors import CommitUnknown, DatabaseUnavailable, Overloaded
 from server.orders.transactions import ORDERS_AT_ONCE, ORDERS_WAITING_MAX, OrderTransactions
-from tests.server.conftest import Bank
+from tests.server.bank import Bank
 from tests.server.orders.conftest import Shop, actor
 
 

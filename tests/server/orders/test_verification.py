@@ -10,7 +10,7 @@ import pytest
 from server.ledger.verification import Difference, Rule, verify
 from tests.conftest import Database, PostgresServer
 from tests.db.migrations import superuser_url
-from tests.server.conftest import Bank
+from tests.server.bank import Bank
 from tests.server.orders.conftest import Shop, actor
 
 Break = Callable[..., Awaitable[Any]]

@@ -7,36 +7,16 @@ import pytest
 from bankdb.models import Product
 from bankdb.products import get_product
 
-from server.caller import Caller, Role
+from server.caller import Role
 from server.errors import BankError
 from server.page_token import PageTokens
 from server.products.operations import NewProduct, Products
 from server.request_ids import Request
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, caller
 from tests.server.identity import new_keys
 
 KEYS = new_keys()
 TABLES = ("products", "inventory_movements", "requests", "events", "accounts", "transfers", "entries", "holds")
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    """How the interceptor would introduce a person."""
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
-
-
-async def everything(bank: Bank) -> list[object]:
-    """All rows that a refused call must leave as they were."""
-    return [await bank.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES]
-
-
-async def refused(bank: Bank, attempt: Awaitable[object], error: type[BankError]) -> BankError:
-    """The refusal; nothing was changed by it."""
-    before = await everything(bank)
-    with pytest.raises(error) as caught:
-        await attempt
-    assert type(caught.value) is error
-    assert await everything(bank) == before
-    return caught.value
 
 
 class Shop:
@@ -67,6 +47,14 @@ class Shop:
     async def product(self, quantity: int = 0, **changes: object) -> UUID:
         created, _ = await self.products.create(self.new(initial_quantity=quantity, **changes), self.caller)
         return created.id
+
+    async def everything(self) -> list[object]:
+        """All rows that a refused call must leave as they were."""
+        return await self.bank.rows(TABLES)
+
+    async def refused(self, attempt: Awaitable[object], error: type[BankError]) -> BankError:
+        """The refusal; nothing was changed by it."""
+        return await self.bank.refused(attempt, error, TABLES)
 
     async def stored(self, product_id: UUID) -> Product:
         row = await get_product(self.bank.pool, id=product_id)

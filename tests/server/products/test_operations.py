@@ -21,8 +21,8 @@ from server.products.errors import OutOfStock, ProductArchived
 from server.products.operations import ACTIVE, ARCHIVED, Adjustment, ProductChange, ProductFilter
 from server.products.stock import ON_HAND_MAX, Cause, Change, Kind, lock_products, move_stock
 from server.request_ids import Request
-from tests.server.conftest import Bank
-from tests.server.products.conftest import Shop, caller, everything, refused
+from tests.server.bank import Bank, caller
+from tests.server.products.conftest import Shop
 
 
 async def events(bank: Bank, product_id: UUID) -> list[tuple[str, dict[str, object]]]:
@@ -77,10 +77,10 @@ class TestCreate:
         new = shop.new(initial_quantity=7)
         first, _ = await shop.products.create(new, shop.caller)
         await shop.products.adjust(adjustment(shop, first.id, -3), shop.caller)
-        before = await everything(bank)
+        before = await shop.everything()
         again, replayed = await shop.products.create(new, shop.caller)
         assert (again.id, again.on_hand, replayed) == (first.id, 4, True)
-        assert await everything(bank) == before
+        assert await shop.everything() == before
 
     async def test_of_equal_calls_at_once_one_creates(self, bank: Bank, shop: Shop) -> None:
         new = shop.new()
@@ -105,25 +105,23 @@ class TestCreate:
         await bank.pool.execute("UPDATE accounts SET state = 'CLOSED' WHERE id = $1", closed)
         admin = caller(await bank.person(), Role.ADMIN)
         create = shop.products.create
-        await refused(
-            bank, create(shop.new(request=other, settlement_account_id=foreign), shop.caller), RequestIdReused
+        await shop.refused(create(shop.new(request=other, settlement_account_id=foreign), shop.caller), RequestIdReused)
+        await shop.refused(create(shop.new(settlement_account_id=foreign), shop.caller), NotFound)
+        await shop.refused(create(shop.new(settlement_account_id=uuid4()), admin), NotFound)
+        await shop.refused(create(shop.new(settlement_account_id=unsold, currency_code="EUR"), admin), Forbidden)
+        await shop.refused(
+            create(shop.new(settlement_account_id=closed, currency_code="EUR"), shop.caller), AccountClosed
         )
-        await refused(bank, create(shop.new(settlement_account_id=foreign), shop.caller), NotFound)
-        await refused(bank, create(shop.new(settlement_account_id=uuid4()), admin), NotFound)
-        await refused(bank, create(shop.new(settlement_account_id=unsold, currency_code="EUR"), admin), Forbidden)
-        await refused(
-            bank, create(shop.new(settlement_account_id=closed, currency_code="EUR"), shop.caller), AccountClosed
-        )
-        await refused(bank, create(shop.new(currency_code="EUR"), shop.caller), CurrencyMismatch)
+        await shop.refused(create(shop.new(currency_code="EUR"), shop.caller), CurrencyMismatch)
 
     async def test_cash_account_settles_nothing(self, bank: Bank, shop: Shop) -> None:
         admin = caller(await bank.person(), Role.ADMIN)
         new = shop.new(settlement_account_id=bank.reference.cash_account("USD"))
-        await refused(bank, shop.products.create(new, admin), NotFound)
+        await shop.refused(shop.products.create(new, admin), NotFound)
 
     async def test_refused_call_leaves_its_request_id_usable(self, bank: Bank, shop: Shop) -> None:
         new = shop.new(currency_code="EUR")
-        await refused(bank, shop.products.create(new, shop.caller), CurrencyMismatch)
+        await shop.refused(shop.products.create(new, shop.caller), CurrencyMismatch)
         _, replayed = await shop.products.create(shop.new(request=new.request), shop.caller)
         assert not replayed
 
@@ -159,14 +157,14 @@ class TestUpdate:
         closed, euros = await bank.account(shop.merchant), await bank.account(shop.merchant, currency_code="EUR")
         await bank.pool.execute("UPDATE accounts SET state = 'CLOSED' WHERE id = $1", closed)
         update = shop.products.update
-        await refused(bank, update(ProductChange(uuid4(), 0, name="x"), shop.caller), NotFound)
-        await refused(bank, update(ProductChange(archived, 9, name="x"), stranger), Forbidden)
-        await refused(bank, update(ProductChange(archived, 9, name="x"), shop.caller), ProductArchived)
+        await shop.refused(update(ProductChange(uuid4(), 0, name="x"), shop.caller), NotFound)
+        await shop.refused(update(ProductChange(archived, 9, name="x"), stranger), Forbidden)
+        await shop.refused(update(ProductChange(archived, 9, name="x"), shop.caller), ProductArchived)
         late = ProductChange(product_id, 9, settlement_account_id=foreign)
-        assert (await refused(bank, update(late, shop.caller), StaleVersion)).metadata == {"version": "1"}
+        assert (await shop.refused(update(late, shop.caller), StaleVersion)).metadata == {"version": "1"}
         for account_id, error in ((foreign, NotFound), (closed, AccountClosed), (euros, CurrencyMismatch)):
             change = ProductChange(product_id, 1, settlement_account_id=account_id)
-            await refused(bank, update(change, shop.caller), error)
+            await shop.refused(update(change, shop.caller), error)
 
     async def test_of_many_changes_from_one_version_one_is_made(self, shop: Shop) -> None:
         product_id = await shop.product()
@@ -188,9 +186,9 @@ class TestArchive:
 
     async def test_refusals_come_in_order(self, bank: Bank, shop: Shop) -> None:
         product_id = await shop.product()
-        await refused(bank, shop.products.archive(uuid4(), shop.caller), NotFound)
+        await shop.refused(shop.products.archive(uuid4(), shop.caller), NotFound)
         stranger = caller(await bank.person(), Role.MERCHANT)
-        await refused(bank, shop.products.archive(product_id, stranger), Forbidden)
+        await shop.refused(shop.products.archive(product_id, stranger), Forbidden)
 
     async def test_admin_archives_anybodys(self, bank: Bank, shop: Shop) -> None:
         product_id = await shop.product()
@@ -228,19 +226,19 @@ class TestAdjust:
         assert sorted(replayed for _, replayed in results) == [False] + [True] * 7
         assert await shop.stock(product_id) == (8, 0)
         other = adjustment(shop, product_id, 4, same.request.request_id)
-        await refused(bank, shop.products.adjust(other, shop.caller), RequestIdReused)
+        await shop.refused(shop.products.adjust(other, shop.caller), RequestIdReused)
 
     async def test_refusals_come_in_order(self, bank: Bank, shop: Shop) -> None:
         product_id = await shop.product(5)
         await reserve(shop, product_id, 2)
         stranger = caller(await bank.person(), Role.MERCHANT)
         adjust = shop.products.adjust
-        await refused(bank, adjust(adjustment(shop, uuid4(), -4), shop.caller), NotFound)
-        await refused(bank, adjust(adjustment(shop, product_id, -4), stranger), Forbidden)
-        short = await refused(bank, adjust(adjustment(shop, product_id, -4), shop.caller), OutOfStock)
+        await shop.refused(adjust(adjustment(shop, uuid4(), -4), shop.caller), NotFound)
+        await shop.refused(adjust(adjustment(shop, product_id, -4), stranger), Forbidden)
+        short = await shop.refused(adjust(adjustment(shop, product_id, -4), shop.caller), OutOfStock)
         assert short.metadata == {"product_ids": str(product_id), "wanted": "4", "available": "3"}
-        await refused(bank, adjust(adjustment(shop, product_id, None), shop.caller), OutOfStock)
-        await refused(bank, adjust(adjustment(shop, product_id, ON_HAND_MAX - 4), shop.caller), InvalidRequest)
+        await shop.refused(adjust(adjustment(shop, product_id, None), shop.caller), OutOfStock)
+        await shop.refused(adjust(adjustment(shop, product_id, ON_HAND_MAX - 4), shop.caller), InvalidRequest)
         product, _ = await adjust(adjustment(shop, product_id, -3), shop.caller)
         assert (product.on_hand, product.reserved) == (2, 2)
 

@@ -9,9 +9,9 @@ from bank.v1.product_service_pb2_grpc import ProductServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.conftest import Database
+from tests.server.bank import Person
 from tests.server.bank_server import Metadata, ServedBank, refusal_of, serving_bank
-from tests.server.conftest import Person
-from tests.server.products.conftest import everything
+from tests.server.products.conftest import TABLES
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST")
 FORBIDDEN = ("PERMISSION_DENIED", "PERMISSION_DENIED")
@@ -72,10 +72,10 @@ class TestCreateProduct:
             assert answer.replayed is replayed
 
     async def test_customer_is_refused_before_the_fields_are_looked_at(self, counter: Counter) -> None:
-        before = await everything(counter.bank)
+        before = await counter.bank.rows(TABLES)
         call = counter.stub.CreateProduct(pb.CreateProductRequest(), metadata=counter.customer)
         assert (await refusal_of(call)).why == FORBIDDEN
-        assert await everything(counter.bank) == before
+        assert await counter.bank.rows(TABLES) == before
 
     async def test_all_that_is_wrong_is_told_at_once(self, counter: Counter) -> None:
         request = pb.CreateProductRequest(name="a\nb", description="x" * 1001, price_minor=-1, initial_quantity=-1)
@@ -104,10 +104,10 @@ class TestCreateProduct:
     async def test_value_out_of_bounds_is_refused(
         self, counter: Counter, changes: dict[str, object], field: str
     ) -> None:
-        before = await everything(counter.bank)
+        before = await counter.bank.rows(TABLES)
         refusal = await refusal_of(counter.stub.CreateProduct(counter.new(**changes), metadata=counter.merchant))
         assert (refusal.why, refusal.fields) == (INVALID, [field])
-        assert await everything(counter.bank) == before
+        assert await counter.bank.rows(TABLES) == before
 
     async def test_unknown_currency_is_told_if_nothing_else_is_wrong(self, counter: Counter) -> None:
         refusal = await refusal_of(

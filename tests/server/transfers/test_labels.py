@@ -12,7 +12,7 @@ from server.ledger.movements import Posted
 from server.page_token import PageTokens
 from server.transfers.messages import parse_list_transfers
 from server.transfers.operations import TransferReader
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, movement
 
 
 class Scene:

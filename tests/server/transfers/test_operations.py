@@ -14,7 +14,7 @@ from server.ledger.movements import Kind, Posted, Replay
 from server.page_token import PageTokens
 from server.timestamps import EARLIEST, LATEST
 from server.transfers.operations import TransferFilter, TransferReader
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, Person, caller, movement
 
 EVERYTHING = TransferFilter(
     account_id=None, start_time=EARLIEST, end_time=LATEST, kind=None, reference=None, page_size=200, page_token=""
@@ -25,10 +25,6 @@ MICROSECOND = timedelta(microseconds=1)
 @pytest.fixture
 def transfers(bank: Bank) -> TransferReader:
     return TransferReader(bank.database, PageTokens(bytes(32)))
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 async def pay(bank: Bank, payer: Person, source: UUID, destination: UUID, **changes: str) -> Posted:

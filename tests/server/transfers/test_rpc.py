@@ -1,6 +1,5 @@
 """bank.v1.TransferService over a real channel: answers, and every documented refusal with its details."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -10,19 +9,12 @@ from bank.v1.transfer_service_pb2_grpc import TransferServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ResourceInfo, RetryInfo
 
-from tests.conftest import CloneDatabase
-from tests.server.bank_server import ServedBank, refusal_of, serving_bank
-from tests.server.conftest import Bank, Person
+from tests.server.bank import Bank, Person
+from tests.server.bank_server import ServedBank, refusal_of
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST")
 NOT_FOUND = ("NOT_FOUND", "NOT_FOUND")
 RULE = "FAILED_PRECONDITION"
-
-
-@pytest.fixture(scope="module")
-async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
-    async with clone_database() as database, serving_bank(database) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

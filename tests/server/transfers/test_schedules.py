@@ -34,13 +34,9 @@ from server.timestamps import to_proto
 from server.transfers.schedules.errors import ScheduleNotPending
 from server.transfers.schedules.messages import parse_create_schedule, parse_list_schedules
 from server.transfers.schedules.operations import NewSchedule, ScheduleFilter, Schedules
-from tests.server.conftest import Bank, Person, movement
+from tests.server.bank import Bank, caller, movement
 
 FIRST_PAGE = ScheduleFilter(account_id=None, state=None, page_size=50, page_token="")
-
-
-def caller(person: Person, *roles: Role) -> Caller:
-    return Caller(person.user_id, person.session_id, frozenset({Role.DEPOSITOR, *roles}))
 
 
 def later(**by: float) -> datetime:

@@ -8,8 +8,8 @@ from bank.v1 import webhook_service_pb2 as pb
 from bank.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from tests.conftest import Database
+from tests.server.bank import Bank, Person
 from tests.server.bank_server import Metadata, ServedBank, serving_bank
-from tests.server.conftest import Bank, Person
 
 URL = "http://127.0.0.1:21299/hooks"
 
