@@ -1,6 +1,7 @@
 """The client against the whole service, and its tries against a server that fails on purpose."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -335,21 +336,27 @@ def packed(detail: Any) -> AnyMessage:
     return message
 
 
-@pytest.fixture
-async def failing() -> AsyncIterator[tuple[Failing, Bank]]:
-    servicer = Failing()
-    server = grpc.aio.server()
-    add_TransferServiceServicer_to_server(servicer, server)
-    add_SessionServiceServicer_to_server(servicer, server)
-    add_UserServiceServicer_to_server(servicer, server)
+@asynccontextmanager
+async def signed_in_at(server: grpc.aio.Server) -> AsyncIterator[Bank]:
+    """Somebody with a session of a server of the test's own."""
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with Bank.connect(f"127.0.0.1:{port}") as bank:
         bank.session = session_pb.CreateSessionResponse(access_token="a token")
         bank.session.access_token_expire_time.GetCurrentTime()
         bank.session.access_token_expire_time.seconds += 900
-        yield servicer, bank
+        yield bank
     await server.stop(None)
+
+
+@pytest.fixture
+async def failing() -> AsyncIterator[tuple[Failing, Bank]]:
+    servicer, server = Failing(), grpc.aio.server()
+    add_TransferServiceServicer_to_server(servicer, server)
+    add_SessionServiceServicer_to_server(servicer, server)
+    add_UserServiceServicer_to_server(servicer, server)
+    async with signed_in_at(server) as bank:
+        yield servicer, bank
 
 
 async def pay(bank: Bank) -> transfer_pb.CreateTransferResponse:

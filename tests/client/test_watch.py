@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 from bank.v1 import event_service_pb2 as pb
-from bank.v1 import session_service_pb2 as session_pb
 from bank.v1.event_service_pb2_grpc import EventServiceServicer, add_EventServiceServicer_to_server
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
@@ -18,7 +17,7 @@ from client.bank import Bank
 from client.connection import TRIES_MAX
 from client.refusal import BankRefusal
 from local.demo import DEMO_PASSWORD
-from tests.client.test_bank import account_of, failure
+from tests.client.test_bank import account_of, failure, signed_in_at
 from tests.conftest import Stack
 
 WITHIN_S = 10
@@ -90,14 +89,8 @@ class Breaking(EventServiceServicer):
 async def breaking() -> AsyncIterator[tuple[Breaking, Bank]]:
     servicer, server = Breaking(), grpc.aio.server()
     add_EventServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with Bank.connect(f"127.0.0.1:{port}") as bank:
-        bank.session = session_pb.CreateSessionResponse(access_token="a token")
-        bank.session.access_token_expire_time.GetCurrentTime()
-        bank.session.access_token_expire_time.seconds += 900
+    async with signed_in_at(server) as bank:
         yield servicer, bank
-    await server.stop(None)
 
 
 def event(cursor: str) -> pb.WatchEventsResponse:

@@ -1,6 +1,6 @@
 """A bank on a real database: people, accounts and the ledger, without the network."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from bankdb.accounts import GetAccountRow, get_account
 
 from server.caller import Caller, Role
 from server.database import Database, open_pool
-from server.errors import BankError
+from server.errors import BankError, InvalidRequest
 from server.ledger.commit_queue import LEDGER_SETTINGS, CommitQueue
 from server.ledger.movements import Kind, Movement, Posted, Replay, fingerprint_of
 from server.ledger.verification import verify
@@ -181,3 +181,11 @@ async def running_ledger(url: str) -> AsyncIterator[CommitQueue]:
     finally:
         await ledger.close()
         await pool.close()
+
+
+def wrong_fields(parse: Callable[[], object]) -> list[str]:
+    """The fields that parsing finds fault with, in the order they are told."""
+    with pytest.raises(InvalidRequest) as refused:
+        parse()
+    assert refused.value.reason == "INVALID_REQUEST"
+    return [violation.field for violation in refused.value.violations]

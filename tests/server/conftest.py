@@ -9,6 +9,7 @@ import pytest
 from local.settings import ROOT
 from server.database import Database, open_pool
 from server.keys import write_new
+from server.reference_data import ReferenceData
 from tests.conftest import CloneDatabase
 from tests.conftest import Database as TestDatabase
 from tests.server.bank import Bank, running_ledger
@@ -31,6 +32,15 @@ async def served(clone_database: CloneDatabase) -> AsyncIterator[ServedBank]:
     """A bank of the module that is called over a channel."""
     async with clone_database() as database, serving_bank(database) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+async def reference(clone_database: CloneDatabase) -> AsyncIterator[ReferenceData]:
+    """As a server has it that has just started."""
+    loaded = ReferenceData()
+    async with clone_database() as database:
+        await loaded.load(Database(database.pool))
+        yield loaded
 
 
 @pytest.fixture

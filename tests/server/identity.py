@@ -142,3 +142,9 @@ async def refusal(call: Awaitable[object]) -> tuple[str, str]:
     info = ErrorInfo()
     assert sum(detail.Unpack(info) for detail in status.details) == 1
     return refused.value.code().name, info.reason
+
+
+def mutilated(token: str) -> list[str]:
+    """What is no token, although it resembles one."""
+    changed = token[:30] + ("A" if token[30] != "A" else "B") + token[31:]
+    return ["", "x", "\0", token[:-1], token + "A", token.swapcase(), changed, "x" * 60_000]

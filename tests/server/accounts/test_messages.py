@@ -1,6 +1,5 @@
 """Requests about accounts: everything that is wrong at once, and what is made of what is right."""
 
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,31 +22,15 @@ from server.accounts.messages import (
 )
 from server.accounts.operations import Page
 from server.caller import Caller
-from server.database import Database
-from server.errors import DatabaseUnavailable, InvalidRequest, UnknownCurrency
+from server.errors import DatabaseUnavailable, UnknownCurrency
 from server.ledger.movements import Kind
 from server.reference_data import ReferenceData
-from tests.conftest import CloneDatabase
+from tests.server.bank import wrong_fields
 
 ALICE, BOB, SESSION = (UUID(f"018f6b3e-5a1c-7c3d-9a57-0242ac12000{number}") for number in (1, 2, 3))
 ACCOUNT, REQUEST = (UUID(f"018f6b3e-5a1c-7c3d-9a57-0242ac12001{number}") for number in (1, 2))
 CALLER = Caller(ALICE, SESSION)
 NOW = datetime(2026, 11, 21, 12, 30, 0, 123456, UTC)
-
-
-@pytest.fixture(scope="module")
-async def reference(clone_database: CloneDatabase) -> AsyncIterator[ReferenceData]:
-    loaded = ReferenceData()
-    async with clone_database() as database:
-        await loaded.load(Database(database.pool))
-        yield loaded
-
-
-def fields(parse: Callable[[], object]) -> list[str]:
-    with pytest.raises(InvalidRequest) as refused:
-        parse()
-    assert refused.value.reason == "INVALID_REQUEST"
-    return [violation.field for violation in refused.value.violations]
 
 
 class TestParseCreateAccount:
@@ -57,7 +40,7 @@ class TestParseCreateAccount:
 
     def test_all_violations_are_told_at_once_in_the_order_of_the_fields(self, reference: ReferenceData) -> None:
         wrong = {"currency_code": "", "display_name": "x" * 101, "request_id": "1", "owner_user_id": "bob"}
-        assert fields(lambda: self.parse(reference, **wrong)) == [
+        assert wrong_fields(lambda: self.parse(reference, **wrong)) == [
             "currency_code",
             "display_name",
             "request_id",
@@ -102,7 +85,7 @@ class TestParseCreateAccount:
 class TestParseIds:
     @pytest.mark.parametrize("value", ["", "me", "1", f"{ACCOUNT} "])
     def test_account_id_that_is_no_uuid_is_refused(self, value: str) -> None:
-        assert fields(lambda: parse_account_id(pb.GetAccountRequest(account_id=value))) == ["account_id"]
+        assert wrong_fields(lambda: parse_account_id(pb.GetAccountRequest(account_id=value))) == ["account_id"]
 
     def test_account_id_is_parsed(self) -> None:
         assert parse_account_id(pb.GetAccountRequest(account_id=str(ACCOUNT).upper())) == ACCOUNT
@@ -120,8 +103,8 @@ class TestParseLists:
     def test_all_violations_are_told_at_once(self) -> None:
         accounts = pb.ListAccountsRequest(owner_user_id="bob", page_size=-1)
         entries = pb.ListEntriesRequest(account_id="1", page_size=-1)
-        assert fields(lambda: parse_list_accounts(accounts, CALLER)) == ["owner_user_id", "page_size"]
-        assert fields(lambda: parse_list_entries(entries)) == ["account_id", "page_size"]
+        assert wrong_fields(lambda: parse_list_accounts(accounts, CALLER)) == ["owner_user_id", "page_size"]
+        assert wrong_fields(lambda: parse_list_entries(entries)) == ["account_id", "page_size"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +139,7 @@ class TestParseAtTheCounter:
         self, parse: Any, request_type: Any, kind: Kind, rpc: str, reference: ReferenceData
     ) -> None:
         wrong = request_type(description="a\nb")
-        assert fields(lambda: parse(wrong, CALLER, "", reference)) == [
+        assert wrong_fields(lambda: parse(wrong, CALLER, "", reference)) == [
             "account_id",
             "amount_minor",
             "currency_code",

@@ -1,6 +1,5 @@
 """Requests about transfers: everything that is wrong at once, and what is made of what is right."""
 
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,13 +9,12 @@ from bank.v1 import transfer_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.caller import Caller
-from server.database import Database
-from server.errors import InvalidRequest, SameAccount, UnknownCurrency
+from server.errors import SameAccount, UnknownCurrency
 from server.ledger.movements import Kind
 from server.reference_data import ReferenceData
 from server.timestamps import EARLIEST, LATEST
 from server.transfers.messages import parse_create_transfer, parse_get_transfer, parse_list_transfers
-from tests.conftest import CloneDatabase
+from tests.server.bank import wrong_fields
 
 ALICE, SESSION = (UUID(f"018f6b3e-5a1c-7c3d-9a57-0242ac12000{number}") for number in (1, 2))
 SOURCE, DESTINATION, REQUEST, OTHER = (UUID(f"018f6b3e-5a1c-7c3d-9a57-0242ac12001{number}") for number in range(4))
@@ -28,21 +26,6 @@ GOOD = {
     "amount_minor": 1_234,
     "currency_code": "USD",
 }
-
-
-@pytest.fixture(scope="module")
-async def reference(clone_database: CloneDatabase) -> AsyncIterator[ReferenceData]:
-    loaded = ReferenceData()
-    async with clone_database() as database:
-        await loaded.load(Database(database.pool))
-        yield loaded
-
-
-def fields(parse: Callable[[], object]) -> list[str]:
-    with pytest.raises(InvalidRequest) as refused:
-        parse()
-    assert refused.value.reason == "INVALID_REQUEST"
-    return [violation.field for violation in refused.value.violations]
 
 
 class TestParseCreateTransfer:
@@ -70,7 +53,7 @@ class TestParseCreateTransfer:
         request = pb.CreateTransferRequest(
             description="x" * 201, reference="x" * 65, metadata={"key": "x" * 1024}, amount_minor=-1
         )
-        assert fields(lambda: parse_create_transfer(request, CALLER, "", reference)) == [
+        assert wrong_fields(lambda: parse_create_transfer(request, CALLER, "", reference)) == [
             "request_id",
             "source_account_id",
             "destination_account_id",
@@ -83,7 +66,7 @@ class TestParseCreateTransfer:
 
     @pytest.mark.parametrize("amount", [0, -1, 10**17 + 1, 2**63 - 1])
     def test_amount_outside_its_bounds_is_refused(self, reference: ReferenceData, amount: int) -> None:
-        assert fields(lambda: self.parse(reference, amount_minor=amount)) == ["amount_minor"]
+        assert wrong_fields(lambda: self.parse(reference, amount_minor=amount)) == ["amount_minor"]
 
     def test_longest_texts_are_taken(self, reference: ReferenceData) -> None:
         movement = self.parse(reference, description="é" * 200, reference="é" * 64)
@@ -91,7 +74,7 @@ class TestParseCreateTransfer:
 
     def test_currency_is_told_before_the_accounts_are_compared(self, reference: ReferenceData) -> None:
         same = {"destination_account_id": str(SOURCE).upper()}
-        assert fields(lambda: self.parse(reference, amount_minor=0, currency_code="XAU", **same)) == [
+        assert wrong_fields(lambda: self.parse(reference, amount_minor=0, currency_code="XAU", **same)) == [
             "amount_minor",
             "currency_code",
         ]
@@ -142,7 +125,7 @@ class TestParseGetTransfer:
 
     @pytest.mark.parametrize("value", ["", "1", str(OTHER)[:-1]])
     def test_what_is_no_uuid_is_refused(self, value: str) -> None:
-        assert fields(lambda: parse_get_transfer(pb.GetTransferRequest(transfer_id=value))) == ["transfer_id"]
+        assert wrong_fields(lambda: parse_get_transfer(pb.GetTransferRequest(transfer_id=value))) == ["transfer_id"]
 
 
 class TestParseListTransfers:
@@ -183,14 +166,14 @@ class TestParseListTransfers:
         ids=lambda time: f"{time.seconds}.{time.nanos}",
     )
     def test_time_that_no_calendar_has_is_refused(self, time: Timestamp) -> None:
-        assert fields(lambda: self.parse(start_time=time, end_time=time)) == ["start_time", "end_time"]
+        assert wrong_fields(lambda: self.parse(start_time=time, end_time=time)) == ["start_time", "end_time"]
 
     @pytest.mark.parametrize("seconds", [-62135596800, 0, 253402300799])
     def test_first_and_last_second_are_taken(self, seconds: int) -> None:
         assert self.parse(start_time=Timestamp(seconds=seconds)).start_time.tzinfo is UTC
 
     def test_all_violations_are_told_at_once(self) -> None:
-        assert fields(
+        assert wrong_fields(
             lambda: self.parse(
                 account_id="1", start_time=Timestamp(nanos=-1), kind=99, reference="x" * 65, page_size=-1
             )

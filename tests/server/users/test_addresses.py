@@ -17,7 +17,7 @@ from server.users.links import ADDRESS_INTERVAL_S, MAILS_PER_ADDRESS_MAX
 from server.users.operations import Users
 from server.users.passwords import UserPasswords
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, mutilated, new_user
 from tests.server.users.conftest import KEYS
 from tests.server.users.mail import Mailbox, Notice, audit
 from tests.server.users.scenes import as_owner, replace_password, revoke_session, session_of
@@ -238,17 +238,10 @@ class TestVerify:
         row_id = await database.pool.fetchval("SELECT id FROM mail_tokens WHERE user_id = $1", alice.id)
         before = await everything(database.pool)
         for wrong in (
-            "",
-            "x",
-            "\0",
-            token[:-1],
-            token + "A",
-            token.swapcase(),
-            token[:30] + ("A" if token[30] != "A" else "B") + token[31:],
+            *mutilated(token),
             mail_tokens.make(VERIFY_EMAIL, row_id, bob.id),
             mail_tokens.make("RESET_PASSWORD", row_id, alice.id),
             MailTokens(bytes(32)).make(VERIFY_EMAIL, row_id, alice.id),
-            "x" * 60_000,
         ):
             with pytest.raises(TokenInvalid) as refused:
                 await addresses.verify(wrong)

@@ -20,7 +20,7 @@ from server.users.addresses import AddressChange, UserAddresses
 from server.users.operations import Users
 from server.users.passwords import PasswordReset, UserPasswords
 from tests.conftest import Database as MigratedDatabase
-from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, matches, new_user
+from tests.server.identity import NOBODY, PASSWORD, caller_for, everything, identity_on, matches, mutilated, new_user
 from tests.server.users.conftest import KEYS
 from tests.server.users.mail import Mailbox, Notice, audit
 from tests.server.users.scenes import (
@@ -387,18 +387,11 @@ class TestReset:
         refusing = identity_on(database.pool, closed, KEYS, {}).passwords
         before = await everything(database.pool)
         for wrong in (
-            "",
-            "x",
-            "\0",
-            token[:-1],
-            token + "A",
-            token.swapcase(),
-            token[:30] + ("A" if token[30] != "A" else "B") + token[31:],
+            *mutilated(token),
             mail_tokens.make(RESET_PASSWORD, row_id, bob.id),
             mail_tokens.make(VERIFY_EMAIL, row_id, alice.id),
             MailTokens(bytes(32)).make(RESET_PASSWORD, row_id, alice.id),
             proves_address,
-            "x" * 60_000,
         ):
             with pytest.raises(TokenInvalid) as refused:
                 await refusing.reset(PasswordReset(wrong, NEW_PASSWORD))
