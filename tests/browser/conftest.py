@@ -187,6 +187,11 @@ async def payee(stage: Stage) -> tuple[Someone, str]:
 
 @pytest.fixture
 async def shopkeeper(stage: Stage) -> Shopkeeper:
+    return await open_shop(stage)
+
+
+async def open_shop(stage: Stage) -> Shopkeeper:
+    """Somebody new who sells something new."""
     merchant = await stage.someone("MERCHANT")
     fields = {
         "request_id": str(uuid4()),
