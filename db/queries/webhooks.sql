@@ -179,8 +179,15 @@ FROM webhooks
 INNER JOIN users ON webhooks.user_id = users.id
 WHERE webhooks.id = @id AND webhooks.disable_reason IS NULL AND webhooks.delete_time IS NULL;
 
--- name: UpdateWebhookPosition :exec
-UPDATE webhooks SET position = greatest(position, @position) WHERE id = @id;
+-- name: UpdateWebhookPosition :execrows
+-- Pass over what was read of the feed, unless what it was read for has changed meanwhile: it must be
+-- read again then.
+UPDATE webhooks
+SET position = greatest(webhooks.position, @position)
+FROM users
+WHERE
+    webhooks.id = @id AND webhooks.types = @types::text []
+    AND users.id = webhooks.user_id AND users.roles = @owner_roles::text [];
 
 -- name: UpdateWebhookRound :one
 -- End a round by the lease it was begun with, no row if that ran out. Without success nothing is

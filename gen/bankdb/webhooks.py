@@ -344,13 +344,21 @@ async def get_leased_webhook(conn: Connection, *, id: UUID) -> GetLeasedWebhookR
     return None if record is None else GetLeasedWebhookRow._make(record)
 
 
-UPDATE_WEBHOOK_POSITION: Final = """-- name: UpdateWebhookPosition :exec
-UPDATE webhooks SET position = greatest(position, $1) WHERE id = $2
+UPDATE_WEBHOOK_POSITION: Final = """-- name: UpdateWebhookPosition :execrows
+UPDATE webhooks
+SET position = greatest(webhooks.position, $1)
+FROM users
+WHERE
+    webhooks.id = $2 AND webhooks.types = $3::text []
+    AND users.id = webhooks.user_id AND users.roles = $4::text []
 """
 
 
-async def update_webhook_position(conn: Connection, *, position: int, id: UUID) -> None:
-    await conn.execute(UPDATE_WEBHOOK_POSITION, position, id)
+async def update_webhook_position(conn: Connection, *, position: int, id: UUID, types: Sequence[str | None], owner_roles: Sequence[str | None]) -> int:
+    """Pass over what was read of the feed, unless what it was read for has changed meanwhile: it must be
+    read again then.
+    """
+    return int((await conn.execute(UPDATE_WEBHOOK_POSITION, position, id, types, owner_roles)).rpartition(" ")[2])
 
 
 UPDATE_WEBHOOK_ROUND: Final = """-- name: UpdateWebhookRound :one

@@ -171,7 +171,16 @@ class Rounds:
             return pending, False
         events = [fact.event for fact in stretch.facts]
 
-        async def store(connection: Connection) -> list[ListPendingWebhookDeliveriesRow]:
+        async def store(connection: Connection) -> tuple[list[ListPendingWebhookDeliveriesRow], bool]:
+            passed = await queries.update_webhook_position(
+                connection,
+                id=webhook.id,
+                position=stretch.reached,
+                types=webhook.types,
+                owner_roles=webhook.owner_roles,
+            )
+            if not passed:
+                return pending, True
             if events:
                 await deliveries.insert_webhook_deliveries(
                     connection,
@@ -181,13 +190,13 @@ class Rounds:
                     event_types=[event.type for event in events],
                     subject_ids=[event.subject_id for event in events],
                 )
-            await queries.update_webhook_position(connection, id=webhook.id, position=stretch.reached)
-            return await deliveries.list_pending_webhook_deliveries(
+            found = await deliveries.list_pending_webhook_deliveries(
                 connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
+            return found, not stretch.complete
 
         async with self._turns:
-            return await self._database.transaction(store), not stretch.complete
+            return await self._database.transaction(store)
 
     async def _deliver_chain(self, chain: Chain, poster: Poster, tally: Tally) -> None:
         for delivery in chain:

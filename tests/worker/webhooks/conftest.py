@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from bankdb import events
 from bankdb.models import User, Webhook
@@ -130,6 +131,25 @@ class Scene:
     async def lease(self, dispatcher: Dispatcher) -> list[MarkWebhooksLeasedRow]:
         """What its rounds have leased."""
         return [lease for lane in dispatcher._lanes for lease in lane.running.values()]
+
+    @asynccontextmanager
+    async def holding(self, table: str) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction before whose end nobody else reads a table."""
+        connection = await asyncpg.connect(self.bank.stored.owner_url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE {table}")
+                yield connection
+        finally:
+            await connection.close()
+
+    async def waits_for(self, table: str) -> bool:
+        """Whether somebody waits for such a transaction."""
+        query = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
+            " WHERE datname = current_database() AND relation = $1::text::regclass AND NOT granted"
+        )
+        return bool(await self.bank.value(query, table))
 
     async def states(self, webhook: Webhook | None = None) -> dict[str, int]:
         """How many deliveries are in each state."""

@@ -3,6 +3,8 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+from bankdb import events
 from bankdb.models import Webhook
 
 from server.caller import Role
@@ -104,6 +106,32 @@ class TestDelivery:
 
     async def ended(self, scene: Scene, webhook: Webhook) -> bool:
         return not (await scene.states(webhook)).get("PENDING")
+
+    @pytest.mark.parametrize("wider", ["types", "role"])
+    async def test_event_is_not_passed_over_when_more_is_asked_for_while_a_round_reads(
+        self, scene: Scene, wider: str
+    ) -> None:
+        receiver = await scene.receiver()
+        of_everybody = wider == "role"
+        roles, types = ([Role.ADMIN], ()) if of_everybody else ([], ["hold.created"])
+        webhook, _ = await scene.add(receiver, scene.alice, types, *roles)
+        async with scene.holding("events") as holder:
+            # The round has read for whom it looks, and waits for the feed.
+            reading = asyncio.create_task(scene.round())
+            await eventually(lambda: scene.waits_for("events"))
+            if of_everybody:
+                await scene.bank.alter("UPDATE users SET roles = '{DEPOSITOR,ADMIN}' WHERE username = 'alice'")
+            else:
+                await scene.webhooks.update(WebhookChange(webhook.id, types=[]), scene.caller(scene.alice))
+            whose = scene.bob if of_everybody else scene.alice
+            await holder.execute(
+                "INSERT INTO events (type, subject_id, user_id) VALUES ('user.created', $1, $2)", uuid4(), whose.id
+            )
+            await events.update_event_positions(holder, after_id=0)
+        await reading
+        await scene.due_rounds()
+        assert [message.event["type"] for message in receiver.received] == ["user.created"]
+        assert len(await scene.deliveries(webhook)) == 1
 
     async def test_disabled_owner_gets_nothing_until_they_are_enabled(self, scene: Scene) -> None:
         receiver = await scene.receiver()
