@@ -234,23 +234,23 @@ class Rounds:
                 return True
             pause_s = None if outcome is _NOT_VISIBLE else self._pause_s(delivery)
             if pause_s is None:
-                await deliveries.mark_webhook_delivery_failed(
+                ended = await deliveries.mark_webhook_delivery_failed(
                     connection,
                     id=delivery.id,
                     attempt_count=delivery.attempt_count,
                     response_status=outcome.status,
                     failure=outcome.failure,
                 )
-            else:
-                await deliveries.mark_webhook_delivery_tried(
-                    connection,
-                    id=delivery.id,
-                    attempt_count=delivery.attempt_count,
-                    response_status=outcome.status,
-                    failure=outcome.failure,
-                    pause_s=pause_s,
-                )
-            return pause_s is None
+                return ended > 0
+            await deliveries.mark_webhook_delivery_tried(
+                connection,
+                id=delivery.id,
+                attempt_count=delivery.attempt_count,
+                response_status=outcome.status,
+                failure=outcome.failure,
+                pause_s=pause_s,
+            )
+            return False
 
     def _pause_s(self, delivery: GetWebhookDeliveryToSendRow) -> float | None:
         """How long to wait before the next try; None if there is none."""

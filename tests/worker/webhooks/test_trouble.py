@@ -113,6 +113,30 @@ class TestTrouble:
         assert (restarted["state"], restarted["attempt_count"], restarted["first_attempt_time"]) == ("PENDING", 0, None)
         assert await scene.bank.value("SELECT next_attempt_time <= now() FROM webhook_deliveries")
 
+    async def test_redelivery_in_the_last_try_of_a_series_keeps_the_order(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen(count=2)
+        await scene.round()
+        first, _ = await scene.deliveries(webhook)
+        # The next try is the last one, and no outage ends the round after it.
+        await scene.bank.alter(
+            "UPDATE webhook_deliveries SET first_attempt_time = now() - interval '10 d' WHERE attempt_count > 0;"
+            "UPDATE webhooks SET failure_count = 0, failing_since_time = NULL"
+        )
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.redeliver(webhook, first["id"])
+            await answering(503)(message, writer)
+
+        receiver.reply = reply
+        await scene.round()
+        assert await scene.states(webhook) == {"PENDING": 2}
+        receiver.reply = answering(200)
+        await scene.round()
+        assert [message.cursor for message in receiver.received] == [1, 1, 1, 2]
+
     async def test_repaired_webhook_delivers_at_once_what_failed_before_it_was_disabled(self, scene: Scene) -> None:
         receiver = await scene.receiver()
         receiver.reply = answering(503)
