@@ -97,6 +97,11 @@ class Tally:
         return in_time and (self.succeeded > 0 or self.failed < self._failures_max)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether something was sent and nothing succeeded."""
+        return self.failed > 0 and not self.succeeded
+
+    @property
     def is_slow(self) -> bool | None:
         """Whether the receiver kept us waiting; None if nothing was sent."""
         count = self.succeeded + self.failed
@@ -268,23 +273,21 @@ class Rounds:
         next_time: datetime | None,
         webhook: GetLeasedWebhookRow | None = None,
     ) -> None:
-        failures = webhook.failure_count if webhook else 0
-        pause_s = min(self._patience.trouble_pause_max_s, 2.0 ** min(failures + 1, 16))
-
         async def work(connection: Connection) -> bool:
-            ended = await queries.update_webhook_round(
-                connection,
-                id=lease.id,
-                lease_expire_time=lease.lease_expire_time,
-                has_succeeded=tally.succeeded > 0,
-                has_failed=tally.failed > 0,
-                pause_s=pause_s,
-                is_slow=tally.is_slow,
+            was = await queries.update_webhook_round(
+                connection, id=lease.id, lease_expire_time=lease.lease_expire_time, is_slow=tally.is_slow
             )
-            if ended is None:  # it took so long that the webhook is another worker's
+            if was is None:  # it took so long that the webhook is another worker's
                 return False
-            if tally.succeeded and failures >= _OUTAGE_FAILURES:
-                await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
+            # If the owner has asked for a try meanwhile, what failed may be what they have mended.
+            failed = tally.has_failed and webhook is not None and webhook.retry_time == was.retry_time
+            if tally.succeeded and was.failure_count:
+                await queries.mark_webhook_well(connection, id=lease.id)
+                if was.failure_count >= _OUTAGE_FAILURES:
+                    await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
+            if failed:
+                pause_s = min(self._patience.trouble_pause_max_s, 2.0 ** min(was.failure_count + 1, 16))
+                await queries.mark_webhook_troubled(connection, id=lease.id, pause_s=pause_s)
             attempt_time = await deliveries.get_next_webhook_attempt_time(
                 connection, webhook_id=lease.id, most=self._patience.pending_max
             )
@@ -292,9 +295,7 @@ class Rounds:
             await queries.update_webhook_due_time(
                 connection, id=lease.id, next_time=next_time if webhook is None else soonest
             )
-            if webhook is None or tally.succeeded or not tally.failed:
-                return False
-            return await self._disable(connection, webhook)
+            return webhook is not None and failed and await self._disable(connection, webhook)
 
         async with self._turns:
             disabled = await self._database.transaction(work)

@@ -7,9 +7,10 @@ from time import monotonic
 import pytest
 from bankdb.models import Webhook
 
+from server.webhooks.operations import WebhookChange
 from tests.worker.surroundings import eventually
 from tests.worker.webhooks.conftest import Scene
-from tests.worker.webhooks.receiver import Message, answering
+from tests.worker.webhooks.receiver import Message, Receiver, answering
 from tests.worker.webhooks.test_delivering import cursors, in_order
 from worker.settings import WEBHOOK_REQUESTS_AT_ONCE
 from worker.webhooks.dispatcher import Dispatcher
@@ -112,6 +113,46 @@ class TestTrouble:
         (restarted,) = await scene.deliveries(webhook)
         assert (restarted["state"], restarted["attempt_count"], restarted["first_attempt_time"]) == ("PENDING", 0, None)
         assert await scene.bank.value("SELECT next_attempt_time <= now() FROM webhook_deliveries")
+
+    async def troubled(self, scene: Scene, receiver: Receiver) -> Webhook:
+        """A webhook with a pending delivery, of which a round that fails puts off the next one for long."""
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen()
+        await scene.round()
+        await scene.bank.alter("UPDATE webhooks SET failure_count = 9, failing_since_time = now() - interval '1 h'")
+        return webhook
+
+    async def test_receiver_moved_while_a_round_fails_is_told_at_once(self, scene: Scene) -> None:
+        old, new = await scene.receiver(), await scene.receiver()
+        webhook = await self.troubled(scene, old)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.webhooks.update(WebhookChange(webhook.id, url=new.url), scene.caller(scene.alice))
+            await answering(503)(message, writer)
+
+        old.reply = reply
+        await scene.round(Patience())
+        row = await scene.row(webhook)
+        assert (row["failure_count"], row["failing_since_time"]) == (0, None)
+        await scene.due_rounds(Patience())
+        assert (len(new.received), await scene.states()) == (1, {"DELIVERED": 1})
+
+    async def test_redelivery_asked_for_while_a_round_fails_is_tried_at_once(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        webhook = await self.troubled(scene, receiver)
+        (delivery,) = await scene.deliveries(webhook)
+
+        async def reply(message: Message, writer: asyncio.StreamWriter) -> None:
+            await scene.redeliver(webhook, delivery["id"])
+            await answering(503)(message, writer)
+
+        receiver.reply = reply
+        await scene.round(Patience())
+        await scene.due_rounds(Patience())
+        receiver.reply = answering(200)
+        await scene.due_rounds(Patience())
+        assert (len(receiver.received), await scene.states()) == (4, {"DELIVERED": 1})
 
     async def test_redelivery_in_the_last_try_of_a_series_keeps_the_order(self, scene: Scene) -> None:
         receiver = await scene.receiver()
