@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
+from operator import attrgetter
 from time import monotonic
 from uuid import UUID
 
@@ -44,12 +46,15 @@ _NO_SECRET = Outcome(None, Failure.SECRET)
 _JITTER = 0.2
 """By so much of itself a pause is shorter or longer."""
 _OUTAGE_FAILURES = 3
-"""After so many rounds without success all deliveries are tried at once when one succeeds."""
+"""After so many rounds without success each round tries something, due or not, to see whether the receiver is back.
+When something succeeds all deliveries are tried at once."""
 
 log = structlog.get_logger()
 
+Pending = Sequence[ListPendingWebhookDeliveriesRow]
+"""Deliveries of a webhook, in the order of events."""
 Chain = Sequence[ListPendingWebhookDeliveriesRow]
-"""Deliveries about one subject, in the order of events: each waits for the one before it."""
+"""Those about one subject: each waits for the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class Rounds:
             return await self._end(lease, Tally(0), webhook.now + timedelta(seconds=WEBHOOK_OWNER_POLL_S))
         pending, has_more = await self._pending(webhook)
         tally = Tally(1 if webhook.failure_count else WEBHOOK_FAILURES_IN_ROUND)
-        chains = deque(_due_chains(pending))
+        chains = deque(_due_chains(pending) or _probe(pending, webhook.failure_count))
 
         async def work() -> None:
             while chains and tally.goes_on:
@@ -205,7 +210,7 @@ class Rounds:
 
     async def _deliver_chain(self, chain: Chain, poster: Poster, tally: Tally) -> None:
         for delivery in chain:
-            if not (delivery.is_due and tally.goes_on and await self._deliver(delivery.id, poster, tally)):
+            if not (tally.goes_on and await self._deliver(delivery.id, poster, tally)):
                 return
 
     async def _deliver(self, delivery_id: UUID, poster: Poster, tally: Tally) -> bool:
@@ -291,6 +296,8 @@ class Rounds:
             attempt_time = await deliveries.get_next_webhook_attempt_time(
                 connection, webhook_id=lease.id, most=self._patience.pending_max
             )
+            if webhook and attempt_time and not tally.succeeded and was.failure_count + failed >= _OUTAGE_FAILURES:
+                attempt_time = webhook.now  # or when anything may be tried again
             soonest = min(filter(None, (next_time, attempt_time)), default=None)
             await queries.update_webhook_due_time(
                 connection, id=lease.id, next_time=next_time if webhook is None else soonest
@@ -317,10 +324,20 @@ class Rounds:
         return True
 
 
-def _due_chains(pending: Sequence[ListPendingWebhookDeliveriesRow]) -> list[Chain]:
-    """What may be tried, what was due first in front: of each subject the earliest deliveries that are due."""
+def _chains(pending: Pending) -> list[list[ListPendingWebhookDeliveriesRow]]:
+    """Pending deliveries by subject, what is to be tried first in front."""
     chains: dict[UUID, list[ListPendingWebhookDeliveriesRow]] = {}
     for delivery in pending:
         chains.setdefault(delivery.subject_id, []).append(delivery)
-    due = [chain for chain in chains.values() if chain[0].is_due]
-    return sorted(due, key=lambda chain: chain[0].next_attempt_time)
+    return sorted(chains.values(), key=lambda chain: chain[0].next_attempt_time)
+
+
+def _due_chains(pending: Pending) -> list[Chain]:
+    """What may be tried: of each subject the earliest deliveries that are due."""
+    due = (list(takewhile(attrgetter("is_due"), chain)) for chain in _chains(pending))
+    return [chain for chain in due if chain]
+
+
+def _probe(pending: Pending, failure_count: int) -> list[Chain]:
+    """What is tried ahead of its time in an outage: the delivery that would be tried next."""
+    return [chain[:1] for chain in _chains(pending)[:1]] if failure_count >= _OUTAGE_FAILURES else []

@@ -12,7 +12,7 @@ from tests.worker.surroundings import eventually
 from tests.worker.webhooks.conftest import Scene
 from tests.worker.webhooks.receiver import Message, Receiver, answering
 from tests.worker.webhooks.test_delivering import cursors, in_order
-from worker.settings import WEBHOOK_REQUESTS_AT_ONCE
+from worker.settings import WEBHOOK_REQUESTS_AT_ONCE, WEBHOOK_TROUBLE_PAUSE_MAX_S
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.rounds import _JITTER, Patience
 
@@ -55,10 +55,38 @@ class TestTrouble:
         row = await scene.row(webhook)
         assert row["failure_count"] == 4
         assert timedelta(seconds=14) < row["retry_time"] - delivery["last_attempt_time"] < timedelta(seconds=18)
-        assert row["due_time"] >= delivery["next_attempt_time"]
+        assert row["due_time"] == row["retry_time"]
 
     async def no_rounds(self, scene: Scene, dispatcher: Dispatcher) -> bool:
         return not await scene.lease(dispatcher)
+
+    async def test_receiver_that_is_back_is_noticed_although_no_delivery_is_due(self, scene: Scene) -> None:
+        receiver = await scene.receiver()
+        receiver.reply = answering(503)
+        webhook, _ = await scene.add(receiver)
+        await scene.happen(count=2)
+        for _ in range(7):
+            await scene.round(Patience())
+        before, _ = await scene.deliveries(webhook)
+        await self.probe(scene)
+        after, _ = await scene.deliveries(webhook)
+        assert (before["attempt_count"], after["attempt_count"]) == (7, 8)
+        assert (after["state"], after["first_attempt_time"]) == ("PENDING", before["first_attempt_time"])
+        receiver.reply = answering(200)
+        await self.probe(scene)
+        await scene.due_rounds(Patience())
+        assert [message.cursor for message in receiver.received] == [1] * 9 + [2]
+
+    async def probe(self, scene: Scene) -> None:
+        """A round as if the pause of the webhook were over, and that of its deliveries were not."""
+        due_in_s = (
+            "SELECT extract(EPOCH FROM next_attempt_time - now()) FROM webhook_deliveries WHERE attempt_count > 0"
+        )
+        assert await scene.bank.value(due_in_s) > 6 * 3600
+        wait_s = await scene.bank.value("SELECT extract(EPOCH FROM due_time - now()) FROM webhooks")
+        assert 60 < wait_s <= WEBHOOK_TROUBLE_PAUSE_MAX_S
+        await scene.bank.alter("UPDATE webhooks SET due_time = now()")
+        await scene.due_rounds(Patience())
 
     async def test_delivery_is_tried_until_its_time_is_over(self, scene: Scene) -> None:
         receiver = await scene.receiver()
@@ -115,7 +143,7 @@ class TestTrouble:
         assert await scene.bank.value("SELECT next_attempt_time <= now() FROM webhook_deliveries")
 
     async def troubled(self, scene: Scene, receiver: Receiver) -> Webhook:
-        """A webhook with a pending delivery, of which a round that fails puts off the next one for long."""
+        """A webhook with a pending delivery at which nothing has succeeded for long: its rounds are far apart."""
         receiver.reply = answering(503)
         webhook, _ = await scene.add(receiver)
         await scene.happen()
