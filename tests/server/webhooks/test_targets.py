@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -161,7 +162,15 @@ class TestTargets:
         assert await Targets(Resolver(), private=True).can_be_reached("http://127.0.0.1:8000/", OWNER)
 
     @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64])
-    async def test_name_without_address_leads_nowhere(self, host: str) -> None:
+    async def test_name_without_address_leads_nowhere(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+        getaddrinfo = socket.getaddrinfo
+
+        def look_up(name: str, *arguments: Any, **named: Any) -> Any:
+            if name.endswith(".invalid"):  # as name servers answer; here is none that must
+                raise socket.gaierror(socket.EAI_NONAME, "")
+            return getaddrinfo(name, *arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
         assert not await Targets(Resolver(), private=True).can_be_reached(f"https://{host}/", OWNER)
 
     async def test_name_server_that_does_not_answer_takes_one_place_of_one_user(self) -> None:

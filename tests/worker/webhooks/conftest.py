@@ -23,7 +23,7 @@ from server.webhooks.secrets import WebhookSecrets
 from server.webhooks.targets import Resolver, Targets
 from tests.worker.surroundings import Bank
 from tests.worker.webhooks.receiver import Receiver
-from worker.settings import WEBHOOK_CONNECTIONS
+from worker.settings import WEBHOOK_CONNECTIONS, WEBHOOK_TIMEOUT_S
 from worker.webhooks.dispatcher import Dispatcher, open_dispatcher
 from worker.webhooks.rounds import Patience
 
@@ -95,16 +95,22 @@ class Scene:
         return subject
 
     @asynccontextmanager
-    async def dispatcher(self, patience: Patience = QUICK, grace_s: float = 5) -> AsyncIterator[Dispatcher]:
+    async def dispatcher(
+        self, patience: Patience = QUICK, grace_s: float = 5, timeout_s: float = WEBHOOK_TIMEOUT_S
+    ) -> AsyncIterator[Dispatcher]:
         """One on connections of its own, not running."""
         pool = await open_pool(self.bank.stored.app_url, size=WEBHOOK_CONNECTIONS, settings=EVENT_SETTINGS)
-        yield open_dispatcher(Database(pool), self.secrets, private=True, grace_s=grace_s, patience=patience)
+        yield open_dispatcher(
+            Database(pool), self.secrets, private=True, grace_s=grace_s, patience=patience, timeout_s=timeout_s
+        )
         await pool.close()
 
     @asynccontextmanager
-    async def delivering(self, patience: Patience = QUICK, grace_s: float = 5) -> AsyncIterator[Dispatcher]:
+    async def delivering(
+        self, patience: Patience = QUICK, grace_s: float = 5, timeout_s: float = WEBHOOK_TIMEOUT_S
+    ) -> AsyncIterator[Dispatcher]:
         """A running one."""
-        async with self.dispatcher(patience, grace_s) as dispatcher:
+        async with self.dispatcher(patience, grace_s, timeout_s) as dispatcher:
             task = asyncio.create_task(dispatcher.run())
             try:
                 yield dispatcher

@@ -272,16 +272,17 @@ class TestTrouble:
 
             bad.reply = reply
             await scene.add(bad)
-        async with scene.delivering():
+        began = monotonic()
+        async with scene.delivering(timeout_s=28):
             for _ in range(20):
                 await scene.happen()
-            began = monotonic()
             await eventually(lambda: len(good.received) == 20)
-            assert monotonic() - began < 8
             # Also when it goes on for a while.
             for _ in range(5):
                 await scene.happen()
-            await eventually(lambda: len(good.received) == 25, within_s=4)
+            await eventually(lambda: len(good.received) == 25)
+            # No request to a silent one has come to an end.
+            assert monotonic() - began < 25
 
     async def test_slow_receiver_has_a_place_of_its_own(self, scene: Scene) -> None:
         receiver = await scene.receiver()
