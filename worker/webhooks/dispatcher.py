@@ -20,6 +20,7 @@ from worker.metrics import WEBHOOK_LAG, WEBHOOK_PENDING
 from worker.settings import (
     WEBHOOK_FEED_BATCH,
     WEBHOOK_LEASE_S,
+    WEBHOOK_LOOKUP_WAIT_S,
     WEBHOOK_PAUSE_S,
     WEBHOOK_POLL_S,
     WEBHOOK_REQUESTS_AT_ONCE,
@@ -219,7 +220,9 @@ def open_dispatcher(
     rounds = Rounds(database, secrets, patience or Patience())
 
     def lane(at_once: int, requests_at_once: int, *, is_troubled: bool) -> Lane:
-        poster = Poster(Targets(Resolver(at_once * requests_at_once), private=private), tls, timeout_s)
+        poster = Poster(
+            Targets(Resolver(at_once * requests_at_once, WEBHOOK_LOOKUP_WAIT_S), private=private), tls, timeout_s
+        )
         return Lane(rounds, poster, at_once, requests_at_once, is_troubled=is_troubled)
 
     lanes = (

@@ -225,10 +225,12 @@ class Rounds:
             return await self._record(delivery, _NOT_VISIBLE)
         live = self._secrets.open(delivery.secrets, delivery.webhook_id)
         began = monotonic()
-        outcome = _NO_SECRET
+        outcome: Outcome | None = _NO_SECRET
         if live:
             headers = {**_HEADERS, **signed_headers(delivery.id, delivery.now, body, live)}
             outcome = await poster.post(delivery.url, headers, body)
+        if outcome is None:  # no fault of the receiver: it stays due
+            return False
         tally.add(outcome, monotonic() - began)
         return await self._record(delivery, outcome)
 

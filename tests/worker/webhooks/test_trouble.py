@@ -1,20 +1,27 @@
 """Receivers that fail, are slow or away: tried again, asked ever less, disabled; others do not wait for them."""
 
 import asyncio
+import socket
+import ssl
 from datetime import timedelta
+from threading import Event
 from time import monotonic
+from typing import Any
 
 import pytest
+from bankdb import webhooks
 from bankdb.models import Webhook
 
 from server.webhooks.operations import WebhookChange
+from server.webhooks.targets import Resolver, Targets
 from tests.worker.surroundings import eventually
-from tests.worker.webhooks.conftest import Scene
+from tests.worker.webhooks.conftest import QUICK, Scene
 from tests.worker.webhooks.receiver import Message, Receiver, answering
 from tests.worker.webhooks.test_delivering import cursors, in_order
 from worker.settings import WEBHOOK_REQUESTS_AT_ONCE, WEBHOOK_TROUBLE_PAUSE_MAX_S
 from worker.webhooks.dispatcher import Dispatcher
-from worker.webhooks.rounds import _JITTER, Patience
+from worker.webhooks.posting import Poster
+from worker.webhooks.rounds import _JITTER, Patience, Rounds
 
 
 class TestTrouble:
@@ -283,6 +290,41 @@ class TestTrouble:
             await eventually(lambda: len(good.received) == 25)
             # No request to a silent one has come to an end.
             assert monotonic() - began < 25
+
+    async def test_want_of_room_to_look_up_its_name_is_no_failure_of_a_receiver(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answer, getaddrinfo = Event(), socket.getaddrinfo
+
+        def look_up(host: str, *arguments: Any, **named: Any) -> Any:
+            if host == "dead.example":
+                answer.wait(30)
+            return getaddrinfo("localhost" if host.endswith(".example") else host, *arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        receiver = await scene.receiver()
+        webhook, _ = await scene.add(receiver)
+        await scene.bank.alter("UPDATE webhooks SET url = replace(url, '127.0.0.1', 'shop.example')")
+        await scene.happen()
+        resolver = Resolver(at_once=1, wait_s=0.05)
+        poster = Poster(Targets(resolver, private=True), ssl.create_default_context())
+        dead = asyncio.create_task(resolver("dead.example", 443))
+        await asyncio.sleep(0)
+        await self.round_by(scene, poster)
+        (delivery,) = await scene.deliveries(webhook)
+        assert (delivery["state"], delivery["attempt_count"], delivery["failure"]) == ("PENDING", 0, None)
+        row = await scene.row(webhook)
+        assert (row["failure_count"], row["retry_time"], row["lease_expire_time"]) == (0, None, None)
+        answer.set()
+        await dead
+        await self.round_by(scene, poster)
+        assert await scene.delivered(1)
+
+    async def round_by(self, scene: Scene, poster: Poster) -> None:
+        """A round of the one webhook, which is due."""
+        async with scene.bank.database.connection() as connection:
+            (lease,) = await webhooks.mark_webhooks_leased(connection, is_troubled=False, lease_s=30, count_max=9)
+        await Rounds(scene.bank.database, scene.secrets, QUICK).run(lease, poster, 1)
 
     async def test_slow_receiver_has_a_place_of_its_own(self, scene: Scene) -> None:
         receiver = await scene.receiver()
