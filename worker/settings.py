@@ -112,6 +112,8 @@ WEBHOOK_ROUND_S = 5.0
 """For so long a round begins new requests; then it is another webhook's turn."""
 WEBHOOK_TIMEOUT_S = 10.0
 """From the look-up of the name to the status of the answer."""
+WEBHOOK_LOOKUP_WAIT_S = 2.0
+"""So much of it a name may wait for its turn to be looked up; then the request is made later."""
 WEBHOOK_LEASE_S = 30.0
 """Longer than a round with its last request. The webhooks of a killed worker wait so long at the most."""
 WEBHOOK_SLOW_S = 2.0

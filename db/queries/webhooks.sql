@@ -22,7 +22,8 @@ ORDER BY id DESC
 LIMIT @page_size;
 
 -- name: UpdateWebhook :one
--- Change one that is locked; what failed before says nothing about it as it is now.
+-- Change one that is locked; what failed before says nothing about it as it is now, nor does what
+-- fails in a round that goes on: that one sees by `retry_time` that it was changed.
 UPDATE webhooks
 SET
     url = @url,
@@ -30,7 +31,7 @@ SET
     description = @description,
     disable_reason = sqlc.narg('disable_reason')::text,
     due_time = CASE WHEN sqlc.narg('disable_reason')::text IS NULL THEN clock_timestamp() END,
-    retry_time = NULL,
+    retry_time = clock_timestamp(),
     failure_count = 0,
     failing_since_time = NULL,
     update_time = clock_timestamp()
@@ -42,7 +43,9 @@ RETURNING *;
 UPDATE webhooks SET delete_time = clock_timestamp(), due_time = NULL WHERE id = @id;
 
 -- name: MarkWebhookDue :exec
-UPDATE webhooks SET due_time = clock_timestamp() WHERE id = @id AND disable_reason IS NULL AND delete_time IS NULL;
+-- Have something tried now. A round that goes on and fails sees by `retry_time` not to put it off.
+UPDATE webhooks SET due_time = clock_timestamp(), retry_time = clock_timestamp()
+WHERE id = @id AND disable_reason IS NULL AND delete_time IS NULL;
 
 -- name: InsertWebhookSecret :exec
 INSERT INTO webhook_secrets (id, webhook_id, ciphertext) VALUES (@id, @webhook_id, @ciphertext);
@@ -172,6 +175,7 @@ SELECT
     webhooks.everybodys,
     webhooks.position,
     webhooks.failure_count,
+    webhooks.retry_time,
     users.disabled AS owner_disabled,
     users.roles AS owner_roles,
     clock_timestamp()::timestamptz AS now
@@ -179,31 +183,34 @@ FROM webhooks
 INNER JOIN users ON webhooks.user_id = users.id
 WHERE webhooks.id = @id AND webhooks.disable_reason IS NULL AND webhooks.delete_time IS NULL;
 
--- name: UpdateWebhookPosition :exec
-UPDATE webhooks SET position = greatest(position, @position) WHERE id = @id;
+-- name: UpdateWebhookPosition :execrows
+-- Pass over what was read of the feed, unless what it was read for has changed meanwhile: it must be
+-- read again then.
+UPDATE webhooks
+SET position = greatest(webhooks.position, @position)
+FROM users
+WHERE
+    webhooks.id = @id AND webhooks.types = @types::text []
+    AND users.id = webhooks.user_id AND users.roles = @owner_roles::text [];
 
 -- name: UpdateWebhookRound :one
--- End a round by the lease it was begun with, no row if that ran out. Without success nothing is
--- tried for a while.
+-- End a round by the lease it was begun with, no row if that ran out; what is known of the webhook.
+UPDATE webhooks
+SET lease_expire_time = NULL, is_slow = coalesce(sqlc.narg('is_slow')::boolean, is_slow)
+WHERE id = @id AND lease_expire_time = @lease_expire_time::timestamptz
+RETURNING failure_count, retry_time;
+
+-- name: MarkWebhookWell :exec
+UPDATE webhooks SET failure_count = 0, failing_since_time = NULL, retry_time = NULL WHERE id = @id;
+
+-- name: MarkWebhookTroubled :exec
+-- One more round was without success: nothing is tried for a while.
 UPDATE webhooks
 SET
-    lease_expire_time = NULL,
-    failure_count = CASE
-        WHEN @has_succeeded::boolean THEN 0 WHEN @has_failed::boolean THEN failure_count + 1 ELSE failure_count
-    END,
-    failing_since_time = CASE
-        WHEN @has_succeeded::boolean THEN NULL
-        WHEN @has_failed::boolean THEN coalesce(failing_since_time, clock_timestamp())
-        ELSE failing_since_time
-    END,
-    retry_time = CASE
-        WHEN @has_succeeded::boolean THEN NULL
-        WHEN @has_failed::boolean THEN clock_timestamp() + make_interval(secs => @pause_s::float8)
-        ELSE retry_time
-    END,
-    is_slow = coalesce(sqlc.narg('is_slow')::boolean, is_slow)
-WHERE id = @id AND lease_expire_time = @lease_expire_time::timestamptz
-RETURNING id;
+    failure_count = failure_count + 1,
+    failing_since_time = coalesce(failing_since_time, clock_timestamp()),
+    retry_time = clock_timestamp() + make_interval(secs => @pause_s::float8)
+WHERE id = @id;
 
 -- name: UpdateWebhookDueTime :exec
 -- Say when there is something to do again, null for nothing; what became due meanwhile stays so.

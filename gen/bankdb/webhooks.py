@@ -32,9 +32,17 @@ class GetLeasedWebhookRow(NamedTuple):
     everybodys: bool
     position: int
     failure_count: int
+    retry_time: datetime | None
     owner_disabled: bool
     owner_roles: list[str]
     now: datetime
+
+
+class UpdateWebhookRoundRow(NamedTuple):
+    """A row of UpdateWebhookRound."""
+
+    failure_count: int
+    retry_time: datetime | None
 
 
 INSERT_WEBHOOK: Final = """-- name: InsertWebhook :one
@@ -103,7 +111,7 @@ SET
     description = $3,
     disable_reason = $4::text,
     due_time = CASE WHEN $4::text IS NULL THEN clock_timestamp() END,
-    retry_time = NULL,
+    retry_time = clock_timestamp(),
     failure_count = 0,
     failing_since_time = NULL,
     update_time = clock_timestamp()
@@ -113,7 +121,9 @@ RETURNING id, user_id, url, types, description, everybodys, disable_reason, posi
 
 
 async def update_webhook(conn: Connection, *, url: str, types: Sequence[str | None], description: str, disable_reason: str | None, id: UUID) -> Webhook | None:
-    """Change one that is locked; what failed before says nothing about it as it is now."""
+    """Change one that is locked; what failed before says nothing about it as it is now, nor does what
+    fails in a round that goes on: that one sees by `retry_time` that it was changed.
+    """
     record = await conn.fetchrow(UPDATE_WEBHOOK, url, types, description, disable_reason, id)
     return None if record is None else Webhook._make(record)
 
@@ -129,11 +139,13 @@ async def mark_webhook_deleted(conn: Connection, *, id: UUID) -> None:
 
 
 MARK_WEBHOOK_DUE: Final = """-- name: MarkWebhookDue :exec
-UPDATE webhooks SET due_time = clock_timestamp() WHERE id = $1 AND disable_reason IS NULL AND delete_time IS NULL
+UPDATE webhooks SET due_time = clock_timestamp(), retry_time = clock_timestamp()
+WHERE id = $1 AND disable_reason IS NULL AND delete_time IS NULL
 """
 
 
 async def mark_webhook_due(conn: Connection, *, id: UUID) -> None:
+    """Have something tried now. A round that goes on and fails sees by `retry_time` not to put it off."""
     await conn.execute(MARK_WEBHOOK_DUE, id)
 
 
@@ -329,6 +341,7 @@ SELECT
     webhooks.everybodys,
     webhooks.position,
     webhooks.failure_count,
+    webhooks.retry_time,
     users.disabled AS owner_disabled,
     users.roles AS owner_roles,
     clock_timestamp()::timestamptz AS now
@@ -344,44 +357,59 @@ async def get_leased_webhook(conn: Connection, *, id: UUID) -> GetLeasedWebhookR
     return None if record is None else GetLeasedWebhookRow._make(record)
 
 
-UPDATE_WEBHOOK_POSITION: Final = """-- name: UpdateWebhookPosition :exec
-UPDATE webhooks SET position = greatest(position, $1) WHERE id = $2
+UPDATE_WEBHOOK_POSITION: Final = """-- name: UpdateWebhookPosition :execrows
+UPDATE webhooks
+SET position = greatest(webhooks.position, $1)
+FROM users
+WHERE
+    webhooks.id = $2 AND webhooks.types = $3::text []
+    AND users.id = webhooks.user_id AND users.roles = $4::text []
 """
 
 
-async def update_webhook_position(conn: Connection, *, position: int, id: UUID) -> None:
-    await conn.execute(UPDATE_WEBHOOK_POSITION, position, id)
+async def update_webhook_position(conn: Connection, *, position: int, id: UUID, types: Sequence[str | None], owner_roles: Sequence[str | None]) -> int:
+    """Pass over what was read of the feed, unless what it was read for has changed meanwhile: it must be
+    read again then.
+    """
+    return int((await conn.execute(UPDATE_WEBHOOK_POSITION, position, id, types, owner_roles)).rpartition(" ")[2])
 
 
 UPDATE_WEBHOOK_ROUND: Final = """-- name: UpdateWebhookRound :one
 UPDATE webhooks
-SET
-    lease_expire_time = NULL,
-    failure_count = CASE
-        WHEN $1::boolean THEN 0 WHEN $2::boolean THEN failure_count + 1 ELSE failure_count
-    END,
-    failing_since_time = CASE
-        WHEN $1::boolean THEN NULL
-        WHEN $2::boolean THEN coalesce(failing_since_time, clock_timestamp())
-        ELSE failing_since_time
-    END,
-    retry_time = CASE
-        WHEN $1::boolean THEN NULL
-        WHEN $2::boolean THEN clock_timestamp() + make_interval(secs => $3::float8)
-        ELSE retry_time
-    END,
-    is_slow = coalesce($4::boolean, is_slow)
-WHERE id = $5 AND lease_expire_time = $6::timestamptz
-RETURNING id
+SET lease_expire_time = NULL, is_slow = coalesce($1::boolean, is_slow)
+WHERE id = $2 AND lease_expire_time = $3::timestamptz
+RETURNING failure_count, retry_time
 """
 
 
-async def update_webhook_round(conn: Connection, *, has_succeeded: bool, has_failed: bool, pause_s: float, is_slow: bool | None, id: UUID, lease_expire_time: datetime) -> UUID | None:
-    """End a round by the lease it was begun with, no row if that ran out. Without success nothing is
-    tried for a while.
-    """
-    found: UUID | None = await conn.fetchval(UPDATE_WEBHOOK_ROUND, has_succeeded, has_failed, pause_s, is_slow, id, lease_expire_time)
-    return found
+async def update_webhook_round(conn: Connection, *, is_slow: bool | None, id: UUID, lease_expire_time: datetime) -> UpdateWebhookRoundRow | None:
+    """End a round by the lease it was begun with, no row if that ran out; what is known of the webhook."""
+    record = await conn.fetchrow(UPDATE_WEBHOOK_ROUND, is_slow, id, lease_expire_time)
+    return None if record is None else UpdateWebhookRoundRow._make(record)
+
+
+MARK_WEBHOOK_WELL: Final = """-- name: MarkWebhookWell :exec
+UPDATE webhooks SET failure_count = 0, failing_since_time = NULL, retry_time = NULL WHERE id = $1
+"""
+
+
+async def mark_webhook_well(conn: Connection, *, id: UUID) -> None:
+    await conn.execute(MARK_WEBHOOK_WELL, id)
+
+
+MARK_WEBHOOK_TROUBLED: Final = """-- name: MarkWebhookTroubled :exec
+UPDATE webhooks
+SET
+    failure_count = failure_count + 1,
+    failing_since_time = coalesce(failing_since_time, clock_timestamp()),
+    retry_time = clock_timestamp() + make_interval(secs => $1::float8)
+WHERE id = $2
+"""
+
+
+async def mark_webhook_troubled(conn: Connection, *, pause_s: float, id: UUID) -> None:
+    """One more round was without success: nothing is tried for a while."""
+    await conn.execute(MARK_WEBHOOK_TROUBLED, pause_s, id)
 
 
 UPDATE_WEBHOOK_DUE_TIME: Final = """-- name: UpdateWebhookDueTime :exec

@@ -120,26 +120,55 @@ def is_public(address: str) -> bool:
     return not any(found in network for network in _REFUSED_IPV4)
 
 
+class NoRoomError(Exception):
+    """So many other names are being looked up that this one was not."""
+
+
 class Resolver:
     """Looks names up as the system does, on threads of its own: a look-up can take long and cannot be ended.
 
-    A process that ends does not wait for them.
+    A process that ends does not wait for them. Who asks for a name that is being looked up already
+    waits for that answer, so a name takes one place at the most; an address takes none.
 
     Args:
         at_once: How many names are looked up at the same time; the others wait.
+        wait_s: How long they do; None: as long as it takes.
     """
 
-    def __init__(self, at_once: int = _LOOKUPS_AT_ONCE) -> None:
+    def __init__(self, at_once: int = _LOOKUPS_AT_ONCE, wait_s: float | None = None) -> None:
         self._room = asyncio.Semaphore(at_once)
+        self._wait_s = wait_s
+        self._running: dict[str, asyncio.Future[list[str]]] = {}
 
     async def __call__(self, host: str, port: int) -> list[str]:
+        """The addresses of a host.
+
+        Raises:
+            NoRoomError: It had to wait too long for its turn.
+            OSError, UnicodeError: It has none.
+        """
+        with suppress(ValueError):
+            return [str(ip_address(host))]
+        if host not in self._running:
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await self._room.acquire()
+            except TimeoutError:
+                raise NoRoomError from None
+            if host in self._running:  # it was the turn of another who asked for it
+                self._room.release()
+            else:
+                self._begin(host, port)
+        return await asyncio.shield(self._running[host])
+
+    def _begin(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[str]] = loop.create_future()
 
+        # Room is given back when the look-up has ended, not when nobody waits for it any more.
         def end(addresses: list[str], error: Exception | None) -> None:
             self._room.release()
-            if found.done():  # whoever asked has gone
-                return
+            del self._running[host]
             if error is None:
                 found.set_result(addresses)
             else:
@@ -156,15 +185,13 @@ class Resolver:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(end, addresses, error)
 
-        # Room is given back when the look-up has ended, not when nobody waits for it any more.
-        await self._room.acquire()
         try:
             # Not those of an executor, which the interpreter waits for.
             Thread(target=look_up, name="lookup", daemon=True).start()
         except BaseException:
             self._room.release()
             raise
-        return await found
+        self._running[host] = found
 
 
 class Targets:

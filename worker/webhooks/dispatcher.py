@@ -20,10 +20,12 @@ from worker.metrics import WEBHOOK_LAG, WEBHOOK_PENDING
 from worker.settings import (
     WEBHOOK_FEED_BATCH,
     WEBHOOK_LEASE_S,
+    WEBHOOK_LOOKUP_WAIT_S,
     WEBHOOK_PAUSE_S,
     WEBHOOK_POLL_S,
     WEBHOOK_REQUESTS_AT_ONCE,
     WEBHOOK_ROUNDS_AT_ONCE,
+    WEBHOOK_TIMEOUT_S,
     WEBHOOK_TROUBLED_ROUNDS_AT_ONCE,
 )
 from worker.supervision import is_outage
@@ -201,6 +203,7 @@ def open_dispatcher(
     private: bool,
     grace_s: float,
     patience: Patience | None = None,
+    timeout_s: float = WEBHOOK_TIMEOUT_S,
 ) -> Dispatcher:
     """The dispatcher of a worker.
 
@@ -210,13 +213,16 @@ def open_dispatcher(
         private: Whether webhooks may lead to addresses that are not public.
         grace_s: How long rounds may go on when the worker is asked to stop.
         patience: How failures are answered; None: as in operation.
+        timeout_s: How long a request may take.
     """
     tls = ssl.create_default_context()
 
     rounds = Rounds(database, secrets, patience or Patience())
 
     def lane(at_once: int, requests_at_once: int, *, is_troubled: bool) -> Lane:
-        poster = Poster(Targets(Resolver(at_once * requests_at_once), private=private), tls)
+        poster = Poster(
+            Targets(Resolver(at_once * requests_at_once, WEBHOOK_LOOKUP_WAIT_S), private=private), tls, timeout_s
+        )
         return Lane(rounds, poster, at_once, requests_at_once, is_troubled=is_troubled)
 
     lanes = (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import h11
 
-from server.webhooks.targets import Target, Targets, UnfitUrlError, parse_target
+from server.webhooks.targets import NoRoomError, Target, Targets, UnfitUrlError, parse_target
 from worker.settings import WEBHOOK_TIMEOUT_S
 
 HEAD_BYTES_MAX = 16 * 1024
@@ -64,8 +64,12 @@ class Poster:
         self._tls = tls
         self._timeout_s = timeout_s
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Post once. The status alone decides, whatever follows it."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome | None:
+        """Post once. The status alone decides, whatever follows it.
+
+        Returns:
+            None if nothing was tried, as too many other names were being looked up.
+        """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             target = parse_target(url, private=self._targets.private)
@@ -82,6 +86,8 @@ class Poster:
                 await _skip_body(connection, reader)
             finally:
                 writer.transport.abort()
+        except NoRoomError:
+            return None
         except UnfitUrlError:  # it was fit when it was stored, by other rules
             return Outcome(None, Failure.HOST)
         except TimeoutError:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
+from operator import attrgetter
 from time import monotonic
 from uuid import UUID
 
@@ -44,12 +46,15 @@ _NO_SECRET = Outcome(None, Failure.SECRET)
 _JITTER = 0.2
 """By so much of itself a pause is shorter or longer."""
 _OUTAGE_FAILURES = 3
-"""After so many rounds without success all deliveries are tried at once when one succeeds."""
+"""After so many rounds without success each round tries something, due or not, to see whether the receiver is back.
+When something succeeds all deliveries are tried at once."""
 
 log = structlog.get_logger()
 
+Pending = Sequence[ListPendingWebhookDeliveriesRow]
+"""Deliveries of a webhook, in the order of events."""
 Chain = Sequence[ListPendingWebhookDeliveriesRow]
-"""Deliveries about one subject, in the order of events: each waits for the one before it."""
+"""Those about one subject: each waits for the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,11 @@ class Tally:
         return in_time and (self.succeeded > 0 or self.failed < self._failures_max)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether something was sent and nothing succeeded."""
+        return self.failed > 0 and not self.succeeded
+
+    @property
     def is_slow(self) -> bool | None:
         """Whether the receiver kept us waiting; None if nothing was sent."""
         count = self.succeeded + self.failed
@@ -135,7 +145,7 @@ class Rounds:
             return await self._end(lease, Tally(0), webhook.now + timedelta(seconds=WEBHOOK_OWNER_POLL_S))
         pending, has_more = await self._pending(webhook)
         tally = Tally(1 if webhook.failure_count else WEBHOOK_FAILURES_IN_ROUND)
-        chains = deque(_due_chains(pending))
+        chains = deque(_due_chains(pending) or _probe(pending, webhook.failure_count))
 
         async def work() -> None:
             while chains and tally.goes_on:
@@ -171,7 +181,16 @@ class Rounds:
             return pending, False
         events = [fact.event for fact in stretch.facts]
 
-        async def store(connection: Connection) -> list[ListPendingWebhookDeliveriesRow]:
+        async def store(connection: Connection) -> tuple[list[ListPendingWebhookDeliveriesRow], bool]:
+            passed = await queries.update_webhook_position(
+                connection,
+                id=webhook.id,
+                position=stretch.reached,
+                types=webhook.types,
+                owner_roles=webhook.owner_roles,
+            )
+            if not passed:
+                return pending, True
             if events:
                 await deliveries.insert_webhook_deliveries(
                     connection,
@@ -181,17 +200,17 @@ class Rounds:
                     event_types=[event.type for event in events],
                     subject_ids=[event.subject_id for event in events],
                 )
-            await queries.update_webhook_position(connection, id=webhook.id, position=stretch.reached)
-            return await deliveries.list_pending_webhook_deliveries(
+            found = await deliveries.list_pending_webhook_deliveries(
                 connection, webhook_id=webhook.id, most=self._patience.pending_max
             )
+            return found, not stretch.complete
 
         async with self._turns:
-            return await self._database.transaction(store), not stretch.complete
+            return await self._database.transaction(store)
 
     async def _deliver_chain(self, chain: Chain, poster: Poster, tally: Tally) -> None:
         for delivery in chain:
-            if not (delivery.is_due and tally.goes_on and await self._deliver(delivery.id, poster, tally)):
+            if not (tally.goes_on and await self._deliver(delivery.id, poster, tally)):
                 return
 
     async def _deliver(self, delivery_id: UUID, poster: Poster, tally: Tally) -> bool:
@@ -206,10 +225,12 @@ class Rounds:
             return await self._record(delivery, _NOT_VISIBLE)
         live = self._secrets.open(delivery.secrets, delivery.webhook_id)
         began = monotonic()
-        outcome = _NO_SECRET
+        outcome: Outcome | None = _NO_SECRET
         if live:
             headers = {**_HEADERS, **signed_headers(delivery.id, delivery.now, body, live)}
             outcome = await poster.post(delivery.url, headers, body)
+        if outcome is None:  # no fault of the receiver: it stays due
+            return False
         tally.add(outcome, monotonic() - began)
         return await self._record(delivery, outcome)
 
@@ -225,23 +246,23 @@ class Rounds:
                 return True
             pause_s = None if outcome is _NOT_VISIBLE else self._pause_s(delivery)
             if pause_s is None:
-                await deliveries.mark_webhook_delivery_failed(
+                ended = await deliveries.mark_webhook_delivery_failed(
                     connection,
                     id=delivery.id,
                     attempt_count=delivery.attempt_count,
                     response_status=outcome.status,
                     failure=outcome.failure,
                 )
-            else:
-                await deliveries.mark_webhook_delivery_tried(
-                    connection,
-                    id=delivery.id,
-                    attempt_count=delivery.attempt_count,
-                    response_status=outcome.status,
-                    failure=outcome.failure,
-                    pause_s=pause_s,
-                )
-            return pause_s is None
+                return ended > 0
+            await deliveries.mark_webhook_delivery_tried(
+                connection,
+                id=delivery.id,
+                attempt_count=delivery.attempt_count,
+                response_status=outcome.status,
+                failure=outcome.failure,
+                pause_s=pause_s,
+            )
+            return False
 
     def _pause_s(self, delivery: GetWebhookDeliveryToSendRow) -> float | None:
         """How long to wait before the next try; None if there is none."""
@@ -259,33 +280,31 @@ class Rounds:
         next_time: datetime | None,
         webhook: GetLeasedWebhookRow | None = None,
     ) -> None:
-        failures = webhook.failure_count if webhook else 0
-        pause_s = min(self._patience.trouble_pause_max_s, 2.0 ** min(failures + 1, 16))
-
         async def work(connection: Connection) -> bool:
-            ended = await queries.update_webhook_round(
-                connection,
-                id=lease.id,
-                lease_expire_time=lease.lease_expire_time,
-                has_succeeded=tally.succeeded > 0,
-                has_failed=tally.failed > 0,
-                pause_s=pause_s,
-                is_slow=tally.is_slow,
+            was = await queries.update_webhook_round(
+                connection, id=lease.id, lease_expire_time=lease.lease_expire_time, is_slow=tally.is_slow
             )
-            if ended is None:  # it took so long that the webhook is another worker's
+            if was is None:  # it took so long that the webhook is another worker's
                 return False
-            if tally.succeeded and failures >= _OUTAGE_FAILURES:
-                await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
+            # If the owner has asked for a try meanwhile, what failed may be what they have mended.
+            failed = tally.has_failed and webhook is not None and webhook.retry_time == was.retry_time
+            if tally.succeeded and was.failure_count:
+                await queries.mark_webhook_well(connection, id=lease.id)
+                if was.failure_count >= _OUTAGE_FAILURES:
+                    await deliveries.mark_webhook_deliveries_due(connection, webhook_id=lease.id)
+            if failed:
+                pause_s = min(self._patience.trouble_pause_max_s, 2.0 ** min(was.failure_count + 1, 16))
+                await queries.mark_webhook_troubled(connection, id=lease.id, pause_s=pause_s)
             attempt_time = await deliveries.get_next_webhook_attempt_time(
                 connection, webhook_id=lease.id, most=self._patience.pending_max
             )
+            if webhook and attempt_time and not tally.succeeded and was.failure_count + failed >= _OUTAGE_FAILURES:
+                attempt_time = webhook.now  # or when anything may be tried again
             soonest = min(filter(None, (next_time, attempt_time)), default=None)
             await queries.update_webhook_due_time(
                 connection, id=lease.id, next_time=next_time if webhook is None else soonest
             )
-            if webhook is None or tally.succeeded or not tally.failed:
-                return False
-            return await self._disable(connection, webhook)
+            return webhook is not None and failed and await self._disable(connection, webhook)
 
         async with self._turns:
             disabled = await self._database.transaction(work)
@@ -307,10 +326,20 @@ class Rounds:
         return True
 
 
-def _due_chains(pending: Sequence[ListPendingWebhookDeliveriesRow]) -> list[Chain]:
-    """What may be tried, what was due first in front: of each subject the earliest deliveries that are due."""
+def _chains(pending: Pending) -> list[list[ListPendingWebhookDeliveriesRow]]:
+    """Pending deliveries by subject, what is to be tried first in front."""
     chains: dict[UUID, list[ListPendingWebhookDeliveriesRow]] = {}
     for delivery in pending:
         chains.setdefault(delivery.subject_id, []).append(delivery)
-    due = [chain for chain in chains.values() if chain[0].is_due]
-    return sorted(due, key=lambda chain: chain[0].next_attempt_time)
+    return sorted(chains.values(), key=lambda chain: chain[0].next_attempt_time)
+
+
+def _due_chains(pending: Pending) -> list[Chain]:
+    """What may be tried: of each subject the earliest deliveries that are due."""
+    due = (list(takewhile(attrgetter("is_due"), chain)) for chain in _chains(pending))
+    return [chain for chain in due if chain]
+
+
+def _probe(pending: Pending, failure_count: int) -> list[Chain]:
+    """What is tried ahead of its time in an outage: the delivery that would be tried next."""
+    return [chain[:1] for chain in _chains(pending)[:1]] if failure_count >= _OUTAGE_FAILURES else []

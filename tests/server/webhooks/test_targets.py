@@ -4,13 +4,15 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from server.errors import Overloaded, RateLimited
-from server.webhooks.targets import Resolver, Target, Targets, UnfitUrlError, is_public, parse_target
+from server.webhooks.targets import NoRoomError, Resolver, Target, Targets, UnfitUrlError, is_public, parse_target
 
 OWNER = uuid4()
 PRIVATE = [
@@ -121,7 +123,9 @@ class TestResolver:
         done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, check=True, timeout=20)
         assert done.stdout == b"ended\n"
 
-    async def test_look_up_that_nobody_waits_for_still_takes_its_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture
+    def names(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], Event]]:
+        """The names that were looked up, and what lets the answers come."""
         asked, answer = [], Event()
 
         def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
@@ -130,6 +134,11 @@ class TestResolver:
             return [(0, 0, 0, "", ("8.8.8.8", 443))]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield asked, answer
+        answer.set()
+
+    async def test_look_up_that_nobody_waits_for_still_takes_its_room(self, names: tuple[list[str], Event]) -> None:
+        asked, answer = names
         resolver = Resolver(at_once=1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -140,6 +149,41 @@ class TestResolver:
         answer.set()
         assert await waiting == ["8.8.8.8"]
         assert asked == ["dead.example", "shop.example"]
+
+    async def test_address_is_found_while_all_room_is_taken(self, names: tuple[list[str], Event]) -> None:
+        asked, answer = names
+        resolver = Resolver(at_once=1)
+        dead = asyncio.create_task(resolver("dead.example", 443))
+        await asyncio.sleep(0)
+        assert await resolver("8.8.8.8", 443) == ["8.8.8.8"]
+        assert await resolver("2606:4700::1", 443) == ["2606:4700::1"]
+        assert asked == ["dead.example"]
+        answer.set()
+        await dead
+
+    async def test_name_that_waits_too_long_for_room_is_told_from_one_without_answer(
+        self, names: tuple[list[str], Event]
+    ) -> None:
+        asked, answer = names
+        resolver = Resolver(at_once=1, wait_s=0.05)
+        dead = asyncio.create_task(resolver("dead.example", 443))
+        await asyncio.sleep(0)
+        with pytest.raises(NoRoomError):
+            await resolver("shop.example", 443)
+        assert asked == ["dead.example"]
+        answer.set()
+        await dead
+        assert await resolver("shop.example", 443) == ["8.8.8.8"]
+
+    async def test_name_takes_one_place_however_many_ask_for_it(self, names: tuple[list[str], Event]) -> None:
+        asked, answer = names
+        resolver = Resolver(at_once=2)
+        asking = [asyncio.create_task(resolver("dead.example", port)) for port in (443, 443, 8443)]
+        other = asyncio.create_task(resolver("shop.example", 443))
+        await asyncio.sleep(0.1)
+        assert asked == ["dead.example", "shop.example"]
+        answer.set()
+        assert await asyncio.gather(*asking, other) == [["8.8.8.8"]] * 4
 
 
 class TestTargets:
@@ -161,7 +205,15 @@ class TestTargets:
         assert await Targets(Resolver(), private=True).can_be_reached("http://127.0.0.1:8000/", OWNER)
 
     @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64])
-    async def test_name_without_address_leads_nowhere(self, host: str) -> None:
+    async def test_name_without_address_leads_nowhere(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+        getaddrinfo = socket.getaddrinfo
+
+        def look_up(name: str, *arguments: Any, **named: Any) -> Any:
+            if name.endswith(".invalid"):  # as name servers answer; here is none that must
+                raise socket.gaierror(socket.EAI_NONAME, "")
+            return getaddrinfo(name, *arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
         assert not await Targets(Resolver(), private=True).can_be_reached(f"https://{host}/", OWNER)
 
     async def test_name_server_that_does_not_answer_takes_one_place_of_one_user(self) -> None:

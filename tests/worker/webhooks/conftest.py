@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from bankdb import events
 from bankdb.models import User, Webhook
@@ -22,7 +23,7 @@ from server.webhooks.secrets import WebhookSecrets
 from server.webhooks.targets import Resolver, Targets
 from tests.worker.surroundings import Bank
 from tests.worker.webhooks.receiver import Receiver
-from worker.settings import WEBHOOK_CONNECTIONS
+from worker.settings import WEBHOOK_CONNECTIONS, WEBHOOK_TIMEOUT_S
 from worker.webhooks.dispatcher import Dispatcher, open_dispatcher
 from worker.webhooks.rounds import Patience
 
@@ -94,16 +95,22 @@ class Scene:
         return subject
 
     @asynccontextmanager
-    async def dispatcher(self, patience: Patience = QUICK, grace_s: float = 5) -> AsyncIterator[Dispatcher]:
+    async def dispatcher(
+        self, patience: Patience = QUICK, grace_s: float = 5, timeout_s: float = WEBHOOK_TIMEOUT_S
+    ) -> AsyncIterator[Dispatcher]:
         """One on connections of its own, not running."""
         pool = await open_pool(self.bank.stored.app_url, size=WEBHOOK_CONNECTIONS, settings=EVENT_SETTINGS)
-        yield open_dispatcher(Database(pool), self.secrets, private=True, grace_s=grace_s, patience=patience)
+        yield open_dispatcher(
+            Database(pool), self.secrets, private=True, grace_s=grace_s, patience=patience, timeout_s=timeout_s
+        )
         await pool.close()
 
     @asynccontextmanager
-    async def delivering(self, patience: Patience = QUICK, grace_s: float = 5) -> AsyncIterator[Dispatcher]:
+    async def delivering(
+        self, patience: Patience = QUICK, grace_s: float = 5, timeout_s: float = WEBHOOK_TIMEOUT_S
+    ) -> AsyncIterator[Dispatcher]:
         """A running one."""
-        async with self.dispatcher(patience, grace_s) as dispatcher:
+        async with self.dispatcher(patience, grace_s, timeout_s) as dispatcher:
             task = asyncio.create_task(dispatcher.run())
             try:
                 yield dispatcher
@@ -130,6 +137,25 @@ class Scene:
     async def lease(self, dispatcher: Dispatcher) -> list[MarkWebhooksLeasedRow]:
         """What its rounds have leased."""
         return [lease for lane in dispatcher._lanes for lease in lane.running.values()]
+
+    @asynccontextmanager
+    async def holding(self, table: str) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction before whose end nobody else reads a table."""
+        connection = await asyncpg.connect(self.bank.stored.owner_url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE {table}")
+                yield connection
+        finally:
+            await connection.close()
+
+    async def waits_for(self, table: str) -> bool:
+        """Whether somebody waits for such a transaction."""
+        query = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid"
+            " WHERE datname = current_database() AND relation = $1::text::regclass AND NOT granted"
+        )
+        return bool(await self.bank.value(query, table))
 
     async def states(self, webhook: Webhook | None = None) -> dict[str, int]:
         """How many deliveries are in each state."""

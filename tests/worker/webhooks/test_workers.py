@@ -130,9 +130,9 @@ class TestWorkers:
         receiver = await scene.receiver()
         await scene.add(receiver)
         await scene.happen()
+        began = monotonic()
         async with scene.bank.database.connection() as connection:
             await queries.mark_webhooks_leased(connection, lease_s=0.5, is_troubled=False, count_max=1)
-        began = monotonic()
         async with scene.delivering():
             await eventually(lambda: receiver.received)
         assert monotonic() - began > 0.4
