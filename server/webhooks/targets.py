@@ -164,6 +164,8 @@ class Resolver:
     def _begin(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[str]] = loop.create_future()
+        # Of a failure that nobody waits for any more nobody need hear.
+        found.add_done_callback(lambda done: done.cancelled() or done.exception())
 
         # Room is given back when the look-up has ended, not when nobody waits for it any more.
         def end(addresses: list[str], error: Exception | None) -> None:
