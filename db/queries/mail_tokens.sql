@@ -38,10 +38,12 @@ SELECT
     )::boolean AS recent;
 
 -- name: CountMailTokensOfAddress :one
--- How many were made for this address in the last `age_s` seconds.
+-- How many were made for this address and purpose in the last `age_s` seconds.
 SELECT count(*)::integer AS token_count
 FROM mail_tokens
-WHERE lower(email) = lower(@email) AND create_time > clock_timestamp() - make_interval(secs => @age_s::float8);
+WHERE
+    lower(email) = lower(@email) AND purpose = @purpose
+    AND create_time > clock_timestamp() - make_interval(secs => @age_s::float8);
 
 -- name: StartMailToken :one
 -- What the mail with a token says. The life of the token begins anew, however late the mail is; but

@@ -99,13 +99,15 @@ async def get_mail_token_recent(conn: Connection, *, user_id: UUID, purpose: str
 COUNT_MAIL_TOKENS_OF_ADDRESS: Final = """-- name: CountMailTokensOfAddress :one
 SELECT count(*)::integer AS token_count
 FROM mail_tokens
-WHERE lower(email) = lower($1) AND create_time > clock_timestamp() - make_interval(secs => $2::float8)
+WHERE
+    lower(email) = lower($1) AND purpose = $2
+    AND create_time > clock_timestamp() - make_interval(secs => $3::float8)
 """
 
 
-async def count_mail_tokens_of_address(conn: Connection, *, email: str, age_s: float) -> int | None:
-    """How many were made for this address in the last `age_s` seconds."""
-    found: int | None = await conn.fetchval(COUNT_MAIL_TOKENS_OF_ADDRESS, email, age_s)
+async def count_mail_tokens_of_address(conn: Connection, *, email: str, purpose: str, age_s: float) -> int | None:
+    """How many were made for this address and purpose in the last `age_s` seconds."""
+    found: int | None = await conn.fetchval(COUNT_MAIL_TOKENS_OF_ADDRESS, email, purpose, age_s)
     return found
 
 

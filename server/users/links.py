@@ -15,7 +15,7 @@ from server.tokens import MAIL_TOKEN_TTL_S, RESET_PASSWORD, VERIFY_EMAIL, MailTo
 INTERVAL_S = 60
 """A stranger who asks has at most one link of a kind sent to a user in this time."""
 MAILS_PER_ADDRESS_MAX = 10
-"""An address is sent at most so many links in ADDRESS_INTERVAL_S, however many users claim it."""
+"""An address is sent at most so many links of a kind in ADDRESS_INTERVAL_S, however many users claim it."""
 ADDRESS_INTERVAL_S = 3600
 
 _JOBS = {VERIFY_EMAIL: Job.SEND_VERIFICATION_EMAIL, RESET_PASSWORD: Job.SEND_PASSWORD_RESET_EMAIL}
@@ -36,9 +36,13 @@ class Links:
     async def send(self, connection: Connection, purpose: str, user_id: UUID, email: str) -> None:
         """Ask the worker for a mail with a new link; older ones for the purpose end.
 
-        An address that was sent too many gets none and nobody is told: the user may ask again later.
+        An address that was sent too many for the purpose gets none and nobody is told: the user may ask again
+        later. Anybody may have an address sent links that prove it, so these do not count against one that sets
+        the password of who has proven it.
         """
-        count = await mail_token_queries.count_mail_tokens_of_address(connection, email=email, age_s=ADDRESS_INTERVAL_S)
+        count = await mail_token_queries.count_mail_tokens_of_address(
+            connection, email=email, purpose=purpose, age_s=ADDRESS_INTERVAL_S
+        )
         if (count or 0) >= MAILS_PER_ADDRESS_MAX:
             return
         token_id = uuid7()

@@ -17,6 +17,7 @@ from server.passwords import Passwords
 from server.throttles import Action
 from server.tokens import RESET_PASSWORD, VERIFY_EMAIL, MailTokens
 from server.users.addresses import AddressChange, UserAddresses
+from server.users.links import MAILS_PER_ADDRESS_MAX
 from server.users.operations import Users
 from server.users.passwords import PasswordReset, UserPasswords
 from tests.conftest import Database as MigratedDatabase
@@ -217,6 +218,15 @@ class TestRequestReset:
         await mailbox.age(61)
         await asyncio.gather(*(user_passwords.request_reset(alice.email) for _ in range(20)))
         assert await mailbox.count() == before + 2
+
+    async def test_links_that_others_had_sent_to_the_address_do_not_count(
+        self, user_passwords: UserPasswords, users: Users, mailbox: Mailbox, alice: User
+    ) -> None:
+        for number in range(MAILS_PER_ADDRESS_MAX):
+            await users.create(new_user(f"mallory{number}", alice.email.upper()))
+        sent = await mailbox.count()
+        await user_passwords.request_reset(alice.email)
+        assert await mailbox.count() == sent + 1
 
     async def test_unknown_unproven_pending_and_disabled_are_not_written_to(
         self,
