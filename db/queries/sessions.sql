@@ -78,10 +78,14 @@ WHERE
     AND expire_time > clock_timestamp() AND idle_expire_time > clock_timestamp();
 
 -- name: GetDeviceKnown :one
--- Whether the user has signed in from this address with this program before, or never at all.
+-- Whether the user has signed in from this address with this program before, or never at all. Sessions
+-- are deleted when they have ended long ago; that there was one is told by the audit log, which is kept.
 SELECT
     (
-        NOT EXISTS (SELECT FROM sessions AS earlier WHERE earlier.user_id = @user_id)
+        NOT EXISTS (
+            SELECT FROM audit_events
+            WHERE audit_events.user_id = @user_id::uuid AND audit_events.type = 'SIGNED_IN'
+        )
         OR EXISTS (
             SELECT FROM sessions AS same
             WHERE

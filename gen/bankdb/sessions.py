@@ -164,7 +164,10 @@ async def mark_sessions_of_user_revoked(conn: Connection, *, user_id: UUID, kept
 GET_DEVICE_KNOWN: Final = """-- name: GetDeviceKnown :one
 SELECT
     (
-        NOT EXISTS (SELECT FROM sessions AS earlier WHERE earlier.user_id = $1)
+        NOT EXISTS (
+            SELECT FROM audit_events
+            WHERE audit_events.user_id = $1::uuid AND audit_events.type = 'SIGNED_IN'
+        )
         OR EXISTS (
             SELECT FROM sessions AS same
             WHERE
@@ -176,6 +179,8 @@ SELECT
 
 
 async def get_device_known(conn: Connection, *, user_id: UUID, client_address: str, user_agent: str) -> bool | None:
-    """Whether the user has signed in from this address with this program before, or never at all."""
+    """Whether the user has signed in from this address with this program before, or never at all. Sessions
+    are deleted when they have ended long ago; that there was one is told by the audit log, which is kept.
+    """
     found: bool | None = await conn.fetchval(GET_DEVICE_KNOWN, user_id, client_address, user_agent)
     return found

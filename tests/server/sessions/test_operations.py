@@ -151,6 +151,14 @@ class TestCreate:
             for signed_in, told in zip(begun, [False, False, True, True, False], strict=True)
         ]
 
+    async def test_sign_in_is_told_when_all_earlier_sessions_were_deleted_long_ago(
+        self, alice: User, sessions: Sessions, database: MigratedDatabase
+    ) -> None:
+        await sessions.create(GOOD, ORIGIN)
+        await as_owner(database, "TRUNCATE refresh_tokens, sessions")
+        await sessions.create(GOOD, Origin("203.0.113.66", "tests/2.0"))
+        assert [told for *_, told in await audited(database)] == [False, True]
+
     async def test_session_beyond_the_most_ends_the_one_refreshed_longest_ago(
         self, alice: User, sessions: Sessions, database: MigratedDatabase
     ) -> None:
