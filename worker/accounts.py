@@ -1,7 +1,7 @@
 """Jobs about accounts."""
 
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from bankdb import outbox
 
@@ -27,8 +27,8 @@ class FirstAccount:
         user_id = UUID(payload["user_id"])
         new = NewAccount(
             requester_user_id=user_id,
-            # The same for every job that would open this user's first account.
-            request_id=uuid5(user_id, Job.OPEN_FIRST_ACCOUNT),
+            # The same whenever this job runs, and nothing the user could have called with before.
+            request_id=outbox_id,
             rpc=Job.OPEN_FIRST_ACCOUNT,
             fingerprint=b"",
             owner_user_id=user_id,

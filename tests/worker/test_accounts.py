@@ -1,12 +1,11 @@
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 import pytest
-from bankdb import outbox
-from uuid_utils.compat import uuid7
 
-from server.jobs import Job, payload
+from server.accounts.opening import NewAccount, open_account
+from server.jobs import Job
 from tests.worker.surroundings import Bank
 from worker.accounts import FirstAccount
 from worker.settings import PROMPT
@@ -36,16 +35,14 @@ class TestFirstAccount:
         await bank.attempt(Job.OPEN_FIRST_ACCOUNT, job)
         assert await counts(bank, user.id) == (1, 1, 1)
 
-    async def test_second_job_for_the_same_user_opens_no_second_account(self, bank: Bank) -> None:
+    async def test_no_request_id_that_the_user_called_with_before_is_in_the_way(self, bank: Bank) -> None:
         user, job, _ = await bank.sign_up()
-        again = uuid7()
-        await outbox.insert_outbox_job(
-            bank.stored.pool, id=again, job=Job.OPEN_FIRST_ACCOUNT, payload=payload(user_id=user.id)
-        )
+        guessed = uuid5(user.id, Job.OPEN_FIRST_ACCOUNT)
+        own = NewAccount(user.id, guessed, "bank.v1.AccountService/CreateAccount", b"", user.id, "JPY", "")
+        await bank.database.transaction(lambda connection: open_account(connection, own))
         await bank.attempt(Job.OPEN_FIRST_ACCOUNT, job)
-        await bank.attempt(Job.OPEN_FIRST_ACCOUNT, again)
-        assert await counts(bank, user.id) == (1, 1, 1)
-        assert await bank.state(again) == "done"
+        assert await counts(bank, user.id) == (2, 2, 2)
+        assert await bank.state(job) == "done"
 
     async def test_failure_leaves_job_open_and_nothing_written(self, bank: Bank) -> None:
         user, job, _ = await bank.sign_up()
