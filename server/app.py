@@ -181,7 +181,7 @@ async def _serve(settings: Settings, keys: Keys, process: int, stop: asyncio.Eve
     batches = Batches(ledger_pool)
     order_database = Database(await open_pool(url, size=ORDERS_AT_ONCE, settings=ORDER_SETTINGS), "orders")
     reference = ReferenceData()
-    passwords = Passwords(settings.password_processes, _quota(settings.sign_ins_per_second))
+    passwords = _passwords(settings)
     with contextlib.suppress(OSError):
         await passwords.start()
     clock = DatabaseClock()
@@ -316,6 +316,12 @@ async def open_watches(url: str, database: Database, clock: DatabaseClock) -> Wa
 
 def _quota(calls_per_second: int) -> CallQuota | None:
     return CallQuota(calls_per_second) if calls_per_second else None
+
+
+def _passwords(settings: Settings) -> Passwords:
+    """No client network has more than half of the passwords that are hashed a second."""
+    rate = settings.sign_ins_per_second
+    return Passwords(settings.password_processes, _quota(rate), shares=_quota(rate and max(1, rate // 2)))
 
 
 def _rate_limits(settings: Settings, database: Database) -> RateLimits:

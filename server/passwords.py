@@ -5,15 +5,17 @@ import random
 import re
 import secrets
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from time import monotonic
 
+from server.caller import current_origin
 from server.errors import LoginThrottled, RateLimited
 from server.hashing import HashingProcess
 from server.hashing_program import new_hasher
 from server.quotas import CallQuota
+from server.throttles import network_of
 
 LENGTH_MIN = 15
 BYTES_MAX = 1024
@@ -54,19 +56,30 @@ class Passwords:
     told to come back one after the other, as many a second as the quota lets in, so that a crowd that heeds
     it costs hardly more than the passwords it may try.
 
+    Of all that a client network gets a share, also who calls with the right password: else one user who signs
+    in without pause would keep everybody out.
+
     Args:
         processes: How many are hashed at once; each takes 33 MiB and one core for some 30 ms.
         quota: How many are hashed a second; None: any number.
         places: How many may be hashed or wait for it; four for each process unless given.
+        shares: How many are hashed a second for one client network; None: any number.
     """
 
-    def __init__(self, processes: int, quota: CallQuota | None = None, places: int | None = None) -> None:
+    def __init__(
+        self,
+        processes: int,
+        quota: CallQuota | None = None,
+        places: int | None = None,
+        shares: CallQuota | None = None,
+    ) -> None:
         self._hasher = new_hasher()
         self._processes = [HashingProcess() for _ in range(processes)]
         self._idle: asyncio.LifoQueue[HashingProcess] = asyncio.LifoQueue()
         for process in self._processes:
             self._idle.put_nowait(process)
         self._quota = quota
+        self._shares = shares
         # When the last of those who were refused is to come back, by monotonic().
         self._last_turn = 0.0
         self._places = places or 4 * processes
@@ -90,24 +103,20 @@ class Passwords:
         A call that is refused while it has the place, because its caller must wait, has used up nothing.
 
         Raises:
-            LoginThrottled: Too many passwords are being hashed, or were this second.
+            LoginThrottled: Too many passwords are being hashed, or were this second, for all or for the client
+                network that the present call comes from.
         """
-        if not self._places:
-            raise self._too_many()
-        if self._quota is not None:
-            try:
-                self._quota.take(None)
-            except RateLimited:
-                raise self._too_many() from None
-        self._places -= 1
-        try:
-            yield Place(self._ask, self._nobodys_hash)
-        except RateLimited:
-            if self._quota is not None:
-                self._quota.give_back(None)
-            raise
-        finally:
-            self._places += 1
+        network = network_of(current_origin().client_address)
+        # The share first: who has used it up takes no turn of the others.
+        with _taking(self._shares if network else None, network, LoginThrottled):
+            if not self._places:
+                raise self._too_many()
+            with _taking(self._quota, None, lambda _: self._too_many()):
+                self._places -= 1
+                try:
+                    yield Place(self._ask, self._nobodys_hash)
+                finally:
+                    self._places += 1
 
     async def hash(self, password: str) -> str:
         """The argon2id hash in PHC string form.
@@ -154,6 +163,23 @@ class Passwords:
         exchange.add_done_callback(end)
         # A caller that goes leaves a process that is busy until it has answered.
         return await asyncio.shield(exchange)
+
+
+@contextmanager
+def _taking(quota: CallQuota | None, caller: Hashable, refusal: Callable[[float], LoginThrottled]) -> Iterator[None]:
+    """Count a call, unless the body is refused; the refusal is made of the seconds to wait."""
+    if quota is None:
+        yield
+        return
+    try:
+        quota.take(caller)
+    except RateLimited as refused:
+        raise refusal(refused.retry_after_s) from None
+    try:
+        yield
+    except RateLimited:
+        quota.give_back(caller)
+        raise
 
 
 class Place:

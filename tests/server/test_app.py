@@ -14,6 +14,8 @@ import grpc
 import pytest
 from bank.v1 import ledger_service_pb2, transfer_service_pb2
 from bank.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from bank.v1.session_service_pb2 import CreateSessionRequest
+from bank.v1.session_service_pb2_grpc import SessionServiceStub
 from bank.v1.transfer_service_pb2_grpc import TransferServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -62,7 +64,7 @@ async def until(condition: Callable[[], Any], within_s: float) -> None:
 
 
 @asynccontextmanager
-async def running(database_url: str, environment: str = "test", calls_per_second: int = 0) -> AsyncIterator[Running]:
+async def running(database_url: str, environment: str = "test", **limits: int) -> AsyncIterator[Running]:
     settings = Settings(
         BANK_ENVIRONMENT=environment,
         database_url=database_url,
@@ -71,7 +73,7 @@ async def running(database_url: str, environment: str = "test", calls_per_second
         public_url="https://bank.example",
         server_port=free_ports(1),
         metrics_port=0,
-        calls_per_second=calls_per_second,
+        **{"calls_per_second": 0, **limits},
     )
     keys, stop = new_keys(), asyncio.Event()
     served = asyncio.create_task(serve(settings, keys, 0, stop))
@@ -126,6 +128,22 @@ class TestHealth:
                 await currencies(request, metadata=address)
             refused = await refusal_of(currencies(request, metadata=address))
             assert refused.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+
+
+class TestSignInShare:
+    async def test_one_address_has_half_of_the_passwords_a_second(self, database: MigratedDatabase) -> None:
+        async with running(database.app_url, sign_ins_per_second=2) as started:
+            await until(started.is_ready, 5)
+
+            async def sign_in(address: str) -> str:
+                request = CreateSessionRequest(username="nobody", password="seven blue herons at dusk")
+                call = SessionServiceStub(started.channel).CreateSession
+                return (await refusal_of(call(request, metadata=(("x-envoy-external-address", address),)))).why[1]
+
+            outcomes = [
+                await asyncio.gather(*(sign_in(address) for _ in range(3))) for address in ("192.0.2.1", "192.0.2.2")
+            ]
+        assert [sorted(outcome) for outcome in outcomes] == [["BAD_CREDENTIALS"] * 2 + ["LOGIN_THROTTLED"]] * 2
 
 
 class TestReflection:

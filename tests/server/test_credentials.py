@@ -205,6 +205,24 @@ class TestPlaces:
         assert (await check.verify("alice", PASSWORD)).id == alice.id
         await two.close()
 
+    async def test_who_signs_in_without_pause_keeps_nobody_else_out(
+        self, reads: Database, alice: User, database: MigratedDatabase, passwords: Passwords
+    ) -> None:
+        mallory = await identity_on(database.pool, passwords, new_keys(), {}).users.create(new_user("mallory"))
+        four = Passwords(1, CallQuota(2, clock=lambda: 1000.0), shares=CallQuota(1, clock=lambda: 1000.0))
+        check = CredentialCheck(reads, four, SignInThrottle(RateLimits(reads, {Action.SIGN_IN: 60})))
+        set_origin(Origin("203.0.113.9"))
+        assert {(await check.verify("mallory", PASSWORD)).id for _ in range(2)} == {mallory.id}
+        before = await recorded(database), await database.pool.fetch("SELECT * FROM rate_limits")
+        for _ in range(10):
+            with pytest.raises(LoginThrottled) as refused:
+                await check.verify("mallory", PASSWORD)
+            assert refused.value.retry_after_s == pytest.approx(1.0)
+        assert (await recorded(database), await database.pool.fetch("SELECT * FROM rate_limits")) == before
+        set_origin(ORIGIN)
+        assert (await check.verify("alice", PASSWORD)).id == alice.id
+        await four.close()
+
     async def test_password_that_nobody_could_check_is_not_counted(
         self, reads: Database, alice: User, database: MigratedDatabase, monkeypatch: pytest.MonkeyPatch
     ) -> None:

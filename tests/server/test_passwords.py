@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import argon2
 import pytest
 
+from server.caller import Origin, set_origin
 from server.errors import LoginThrottled
 from server.passwords import PasswordPolicy, Passwords, same_password
 from server.quotas import CallQuota
@@ -218,6 +219,36 @@ class TestBounds:
         assert 16 <= min(told_s) < 20
         assert 28 < max(told_s) <= 32
         await eight.close()
+
+    async def test_client_network_has_its_share_and_takes_no_turn_of_the_others(self) -> None:
+        shared = Passwords(1, CallQuota(4, clock=lambda: 1000.0), shares=CallQuota(1, clock=lambda: 1000.0))
+
+        def let_in(address: str) -> int:
+            """How many of three calls."""
+            set_origin(Origin(address))
+            for count in range(3):
+                try:
+                    with shared.place():
+                        pass
+                except LoginThrottled:
+                    return count
+            return 3
+
+        assert [let_in(address) for address in ("2001:db8::1", "203.0.113.7", "2001:db8::2")] == [2, 2, 0]
+        assert refused_for_s(shared) == pytest.approx(1.0)
+        assert [let_in("") for _ in range(3)] == [3, 1, 0]
+        set_origin(Origin())
+        await shared.close()
+
+    async def test_who_is_refused_for_want_of_a_place_keeps_the_share(self) -> None:
+        shared = Passwords(1, CallQuota(1, clock=lambda: 1000.0), shares=CallQuota(1, clock=lambda: 1000.0), places=1)
+        set_origin(Origin("203.0.113.7"))
+        with shared.place():
+            assert all(refused_for_s(shared) >= 1 for _ in range(5))
+        with shared.place():
+            pass
+        set_origin(Origin())
+        await shared.close()
 
     async def test_who_is_refused_for_want_of_a_place_alone_comes_back_soon(self, passwords: Passwords) -> None:
         with passwords.place(), passwords.place():
