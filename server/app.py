@@ -249,13 +249,14 @@ def _build(
     sessions = Sessions(database, credentials, tokens, page_tokens, **ttls)
     help_url = f"{settings.public_origin}/docs/errors.html"
     quota = _quota(settings.calls_per_second)
-    interceptor = CallInterceptor(ACCESS, tokens, CallerStates(database), help_url, quota, tracing)
+    callers = CallerStates(database)
+    interceptor = CallInterceptor(ACCESS, tokens, callers, help_url, quota, tracing)
     server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
     users = _users(database, passwords, credentials, Links(MailTokens(keys.mail_token_key)), rate_limits, page_tokens)
     user_service_pb2_grpc.add_UserServiceServicer_to_server(users, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(sessions), server)
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
-        _accounts(database, page_tokens, rate_limits, ledger, transfers, reference), server
+        _accounts(database, page_tokens, callers, rate_limits, ledger, transfers, reference), server
     )
     transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(
         TransferServicer(
@@ -356,6 +357,7 @@ def _users(
 def _accounts(
     database: Database,
     page_tokens: PageTokens,
+    callers: CallerStates,
     rate_limits: RateLimits,
     ledger: CommitQueue,
     transfers: TransferReader,
@@ -365,7 +367,7 @@ def _accounts(
     return AccountServicer(
         accounts,
         AccountStanding(database),
-        Statements(database, accounts, page_tokens),
+        Statements(database, accounts, page_tokens, callers),
         Payees(database, rate_limits),
         ledger,
         transfers,

@@ -157,10 +157,11 @@ class AccountServicer(AccountServiceServicer):
         self, request: ExportStatementRequest, context: Context
     ) -> AsyncGenerator[HttpBody, None]:
         period = parse_export_statement(request)
-        account, whole = await self._statements.open(period, current_caller())
+        caller = current_caller()
+        account, whole = await self._statements.open(period, caller)
         code = account.currency_code
         yield HttpBody(content_type=CONTENT_TYPE, data=opening_lines(period, whole, code))
-        async for rows in self._statements.lines(account.id, whole):
+        async for rows in self._statements.lines(account.id, whole, caller):
             yield HttpBody(data=entry_lines(rows, code))
         # Who does not get this line knows that something went wrong on the way.
         yield HttpBody(data=closing_line(period, whole, code))

@@ -17,10 +17,12 @@ from bankdb.entries import ListStatementLinesRow
 from bankdb.models import Entry
 
 from server.accounts.operations import Accounts, Page
+from server.accounts.visible import visible_account
 from server.caller import Caller
 from server.clock import read_clock
 from server.database import Connection, Database
 from server.page_token import PageTokens
+from server.sessions.callers import CallerStates
 from server.timestamps import LATEST
 
 LINES_AT_ONCE = 500
@@ -87,12 +89,20 @@ class StatementPage:
 
 
 class Statements:
-    """Reads balances and statements as far as a caller may."""
+    """Reads balances and statements as far as a caller may.
 
-    def __init__(self, database: Database, accounts: Accounts, page_tokens: PageTokens) -> None:
+    Args:
+        database: Where entries are.
+        accounts: Tells what a caller may see.
+        page_tokens: For pages of statements.
+        callers: Asked again while a statement is read on.
+    """
+
+    def __init__(self, database: Database, accounts: Accounts, page_tokens: PageTokens, callers: CallerStates) -> None:
         self._database = database
         self._accounts = accounts
         self._page_tokens = page_tokens
+        self._callers = callers
 
     async def balance(self, account_id: UUID, at_time: datetime | None, caller: Caller) -> Balance:
         """The balance after every entry posted at `at_time` or before; None is now.
@@ -149,11 +159,21 @@ class Statements:
         async with self._database.connection() as connection:
             return account, await _range(connection, period)
 
-    async def lines(self, account_id: UUID, of: Range) -> AsyncIterator[list[ListStatementLinesRow]]:
-        """The entries of a range, oldest first, some at a time; no connection is held in between."""
+    async def lines(self, account_id: UUID, of: Range, caller: Caller) -> AsyncIterator[list[ListStatementLinesRow]]:
+        """The entries of a range, oldest first, some at a time; no connection is held in between.
+
+        Before each piece it is asked again whether the caller may read it: a slow reader takes minutes.
+
+        Raises:
+            SessionRevoked: The session has ended meanwhile.
+            Unauthenticated: The user was disabled meanwhile.
+            NotFound: The account is not the caller's to see any more.
+        """
         after_sequence = of.before_sequence
         while after_sequence < of.last_sequence:
+            caller = await self._callers.read(caller.session_id, caller.user_id)
             async with self._database.connection() as connection:
+                await visible_account(connection, account_id, caller)
                 rows = await entry_queries.list_statement_lines(
                     connection,
                     account_id=account_id,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from uuid import UUID
 
 import grpc
@@ -53,8 +54,9 @@ def standing(bank: Bank) -> AccountStanding:
 
 @pytest.fixture
 def statements(bank: Bank) -> Statements:
-    page_tokens = PageTokens(KEYS.page_token_key)
-    return Statements(bank.database, Accounts(bank.database, page_tokens), page_tokens)
+    """Nothing about callers is remembered."""
+    page_tokens, callers = PageTokens(KEYS.page_token_key), CallerStates(bank.database, count().__next__)
+    return Statements(bank.database, Accounts(bank.database, page_tokens), page_tokens, callers)
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,13 @@ class Stubs:
 async def stubs(bank: Bank) -> AsyncIterator[Stubs]:
     """A server of accounts and the ledger behind the interceptor."""
     page_tokens = PageTokens(KEYS.page_token_key)
-    accounts = Accounts(bank.database, page_tokens)
-    server = grpc.aio.server(
-        interceptors=[CallInterceptor(ACCESS, TOKENS, CallerStates(bank.database), "https://bank.example.com/errors")]
-    )
+    accounts, callers = Accounts(bank.database, page_tokens), CallerStates(bank.database)
+    server = grpc.aio.server(interceptors=[CallInterceptor(ACCESS, TOKENS, callers, "https://bank.example.com/errors")])
     add_AccountServiceServicer_to_server(
         AccountServicer(
             accounts,
             AccountStanding(bank.database),
-            Statements(bank.database, accounts, page_tokens),
+            Statements(bank.database, accounts, page_tokens, callers),
             Payees(bank.database, RateLimits(bank.database, {})),
             bank.ledger,
             TransferReader(bank.database, page_tokens),

@@ -6,19 +6,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from bankdb.models import Entry
 
 from server.accounts.operations import Page
-from server.accounts.statements import Period, StatementPage, Statements
+from server.accounts.statements import LINES_AT_ONCE, Period, StatementPage, Statements
 from server.caller import Role
 from server.database import open_pool
-from server.errors import InvalidPageToken, NotFound
+from server.errors import InvalidPageToken, NotFound, SessionRevoked, Unauthenticated
 from server.ledger.batches import Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.movements import Kind
 from server.timestamps import EARLIEST, LATEST
 from tests.server.bank import Bank, caller, movement
+from tests.server.history import fill_history
 
 INSTANT = timedelta(microseconds=1)
 
@@ -181,3 +183,29 @@ class TestStatement:
                 await scene.statements.page(period, Page(2, ""), caller(scene.alice))
             with pytest.raises(NotFound):
                 await scene.statements.open(period, caller(scene.alice))
+
+
+class TestLines:
+    @pytest.mark.parametrize(
+        ("change", "refusal"),
+        [
+            ("UPDATE sessions SET revoke_time = now() WHERE user_id = $1", SessionRevoked),
+            ("UPDATE users SET disabled = true WHERE id = $1", Unauthenticated),
+            ("UPDATE users SET roles = '{DEPOSITOR}' WHERE id = $1", NotFound),
+        ],
+    )
+    async def test_reader_who_may_not_any_more_gets_no_further_piece(
+        self, bank: Bank, statements: Statements, change: str, refusal: type[Exception]
+    ) -> None:
+        banker, own = await bank.banker(), await bank.account(await bank.person())
+        owner = await asyncpg.connect(bank.owner_url)
+        await fill_history(owner, own, 2 * LINES_AT_ONCE)
+        reader = caller(banker, Role.BANKER)
+        _, whole = await statements.open(Period(own, EARLIEST, LATEST), reader)
+        assert [len(rows) async for rows in statements.lines(own, whole, reader)] == [LINES_AT_ONCE] * 2
+        lines = statements.lines(own, whole, reader)
+        assert len(await anext(lines)) == LINES_AT_ONCE
+        await owner.execute(change, banker.user_id)
+        await owner.close()
+        with pytest.raises(refusal):
+            await anext(lines)
