@@ -5,9 +5,9 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from playwright.async_api import Locator, Route, expect
+from playwright.async_api import Locator, expect
 
-from tests.browser.conftest import Shopkeeper, Visit, Visiting
+from tests.browser.conftest import Shopkeeper, Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
 
 Customer = tuple[Someone, str]
@@ -17,8 +17,9 @@ async def shopping(visit: Visiting, customer: Customer, product: dict[str, Any])
     """In the shop, the product found and in the basket."""
     someone = await visit()
     await someone.sign_in(customer[0].username, "#/shop")
-    await someone.page.get_by_role("searchbox").fill(product["name"])
     # What was typed is read a moment later; from then on the shop reads nothing by itself.
+    async with someone.page.expect_response(lambda response: "/v1/products?query=" in response.url):
+        await someone.page.get_by_role("searchbox").fill(product["name"])
     await expect(someone.page.get_by_text("1 product", exact=True)).to_be_attached()
     await someone.page.get_by_role("button", name=f"Add {product['name']} to the basket").click()
     return someone
@@ -34,6 +35,17 @@ async def placed(stage: Stage, customer: Customer, product: dict[str, Any], quan
     items = [{"product_id": product["id"], "quantity": quantity}]
     fields = {"payment_account_id": customer[1], "items": items, "request_id": str(uuid4())}
     return str((await stage.done("CreateOrder", fields, customer[0].token))["order"]["id"])
+
+
+async def ordered_times(stage: Stage, customer: Customer) -> int:
+    count = "SELECT count(*) FROM orders WHERE buyer_user_id = $1"
+    return int(await stage.bank.owner.fetchval(count, customer[0].user_id))
+
+
+async def reprice(shopkeeper: Shopkeeper, price_minor: int) -> None:
+    product = {"id": shopkeeper.product["id"], "price_minor": price_minor}
+    fields = {"product": product, "update_mask": "priceMinor"}
+    await shopkeeper.stage.done("UpdateProduct", fields, shopkeeper.merchant.token)
 
 
 class TestBasket:
@@ -54,12 +66,11 @@ class TestBasket:
         await expect(card(someone, shopkeeper.product)).to_contain_text("$25.00")
 
     async def test_price_that_changed_is_shown_before_anything_is_ordered(
-        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+        self, visit: Visiting, customer: Customer, shopkeeper: Shopkeeper
     ) -> None:
         someone = await shopping(visit, customer, shopkeeper.product)
         someone.refused.add((400, "/v1/orders"))
-        product = {"id": shopkeeper.product["id"], "price_minor": 3_000}
-        await stage.done("UpdateProduct", {"product": product, "update_mask": "priceMinor"}, shopkeeper.merchant.token)
+        await reprice(shopkeeper, 3_000)
         basket = someone.page.get_by_role("region", name="Basket")
         await basket.get_by_role("button", name="Place the order").click()
         await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
@@ -93,11 +104,6 @@ class TestBasket:
         self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
     ) -> None:
         someone = await shopping(visit, customer, shopkeeper.product)
-
-        async def lose_answer(route: Route) -> None:
-            await route.fetch()
-            await route.abort()
-
         await someone.page.route("**/v1/orders", lose_answer, times=1)
         basket = someone.page.get_by_role("region", name="Basket")
         await basket.get_by_role("button", name="Place the order").click()
@@ -107,8 +113,7 @@ class TestBasket:
         sent = [request for request in someone.sent("/v1/orders") if request.method == "POST"]
         assert len({json.loads(request.post_data or "")["request_id"] for request in sent}) == 1
         assert len(sent) == 2
-        count = "SELECT count(*) FROM orders WHERE buyer_user_id = $1"
-        assert await stage.bank.owner.fetchval(count, customer[0].user_id) == 1
+        assert await ordered_times(stage, customer) == 1
 
 
 class TestOrders:

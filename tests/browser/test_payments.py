@@ -3,9 +3,9 @@
 import json
 import re
 
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
-from tests.browser.conftest import Visit, Visiting
+from tests.browser.conftest import Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
 
 Customer = tuple[Someone, str]
@@ -73,10 +73,6 @@ class TestPay:
     ) -> None:
         someone = await paying(visit, customer)
         page = someone.page
-
-        async def lose_answer(route: Route) -> None:
-            await route.fetch()
-            await route.abort()
 
         await page.route("**/v1/transfers", lose_answer, times=1)
         await fill(someone, payee[0].username, "30.00")
