@@ -115,6 +115,35 @@ class TestBasket:
         assert len(sent) == 2
         assert await ordered_times(stage, customer) == 1
 
+    async def test_answer_that_was_lost_orders_once_though_the_shop_was_left(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        savings = await stage.account(customer[0], 10_000)
+        someone = await shopping(visit, customer, shopkeeper.product)
+        await someone.page.route("**/v1/orders", lose_answer, times=1)
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_label("Pay from").select_option(savings)
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("It is ordered once, however often you send it.")
+        await someone.open("Orders")
+        # Another price does not make it another order.
+        await reprice(shopkeeper, 3_000)
+        await someone.open("Shop")
+        await expect(basket.locator("p.total")).to_contain_text("$30.00")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(someone.notice("This was ordered before, and is ordered once.")).to_be_visible()
+        await expect(card(someone, shopkeeper.product)).to_have_count(1)
+        assert await ordered_times(stage, customer) == 1
+        held = "SELECT sum(held_minor) FROM accounts WHERE owner_user_id = $1"
+        assert await stage.bank.owner.fetchval(held, customer[0].user_id) == 2_500
+
+        # What was ordered is meant no more: the same basket is another order.
+        await someone.open("Shop")
+        await someone.page.get_by_role("button", name=f"Add {shopkeeper.product['name']} to the basket").click()
+        await basket.get_by_label("Pay from").select_option(savings)
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(card(someone, shopkeeper.product)).to_have_count(2)
+
 
 class TestOrders:
     async def test_order_canceled_after_a_question_sets_the_money_free(

@@ -92,6 +92,25 @@ class TestPay:
         await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
         assert await stage.bank.posted_minor(payee[1]) == 6_000
 
+    async def test_answer_that_was_lost_pays_once_though_the_view_was_left(
+        self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
+    ) -> None:
+        someone = await paying(visit, customer)
+        page = someone.page
+        await page.route("**/v1/transfers", lose_answer, times=1)
+        await fill(someone, payee[0].username, "30.00")
+        await page.get_by_role("button", name="Send $30.00").click()
+        await expect(page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await someone.open("Accounts")
+        await someone.open("Pay")
+        await fill(someone, payee[0].username, "30.00")
+        await page.get_by_role("button", name="Send $30.00").click()
+        await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+        await expect(
+            someone.notice(f"$30.00 was sent to {payee[0].username} before, and is paid once.")
+        ).to_be_visible()
+        assert await stage.bank.posted_minor(payee[1]) == 3_000
+
     async def test_too_many_payees_says_how_long_to_wait(
         self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
     ) -> None:
@@ -159,6 +178,22 @@ class TestAccounts:
         assert await stage.bank.owner.fetchval(
             "SELECT count(*) FROM accounts WHERE owner_user_id = $1 AND currency_code = 'JPY'", customer[0].user_id
         )
+
+    async def test_answer_that_was_lost_opens_one_account_though_the_dialog_was_closed(
+        self, visit: Visiting, stage: Stage, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.sign_in(customer[0].username)
+        await someone.page.route("**/v1/accounts", lose_answer, times=1)
+        dialog = someone.page.get_by_role("dialog", name="Open an account")
+        for _ in range(2):
+            await someone.page.get_by_role("button", name="Open an account").click()
+            await dialog.get_by_label("Currency").select_option("JPY")
+            await dialog.get_by_role("button", name="Open it").click()
+            await expect(dialog.get_by_role("alert").or_(someone.notice("JPY account is open."))).not_to_be_empty()
+            await someone.page.keyboard.press("Escape")
+        count = "SELECT count(*) FROM accounts WHERE owner_user_id = $1 AND currency_code = 'JPY'"
+        assert await stage.bank.owner.fetchval(count, customer[0].user_id) == 1
 
     async def test_held_money_is_told_apart(self, visit: Visiting, stage: Stage, customer: Customer) -> None:
         await stage.bank.owner.execute("UPDATE accounts SET display_name = '<b>Main</b>' WHERE id = $1", customer[1])

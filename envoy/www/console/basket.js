@@ -6,6 +6,9 @@ export function createBasket() {
   /** @type {Map<string, {product: object, quantity: number}>} */
   const lines = new Map();
   return {
+    /** The account it was last to be paid from. */
+    paymentAccountId: "",
+
     get lines() {
       return [...lines.values()];
     },

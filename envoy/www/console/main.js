@@ -1,4 +1,4 @@
-import { callApi } from "./api.js";
+import { callApi, createIntent } from "./api.js";
 import { createBasket } from "./basket.js";
 import { html } from "./dom.js";
 import { followFeed } from "./feed.js";
@@ -24,6 +24,8 @@ import { statementView } from "./views/statement.js";
  * @property {object | null} user
  * @property {Money} money
  * @property {ReturnType<typeof createBasket>} basket
+ * @property {Record<"account" | "order" | "payment", ReturnType<typeof createIntent>>} intents They
+ *   outlive a view as the basket does: whoever comes back still means the same.
  * @property {(hash: string) => void} go Show another view.
  * @property {(session: import("./session.js").Session) => Promise<void>} signedIn
  * @property {() => Promise<void>} reloadUser
@@ -52,12 +54,18 @@ const part = (id) => document.getElementById(id);
 let shown = null;
 let goal = "";
 
+/** What somebody has begun here. */
+const begun = () => ({
+  basket: createBasket(),
+  intents: { account: createIntent(), order: createIntent(), payment: createIntent() },
+});
+
 /** @type {App} */
 const app = {
   session: null,
   user: null,
   money: null,
-  basket: createBasket(),
+  ...begun(),
   go(hash) {
     if (location.hash === hash) {
       show();
@@ -87,7 +95,7 @@ const app = {
 
 /** Back to the sign-in view, with nothing left of who was here. */
 function leave(why) {
-  Object.assign(app, { session: null, user: null, basket: createBasket() });
+  Object.assign(app, { session: null, user: null, ...begun() });
   renderFrame();
   app.go("#/sign-in");
   notify(why);

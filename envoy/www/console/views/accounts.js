@@ -1,5 +1,4 @@
 import { concernsAccounts, isOpen, kindInWords, listAccounts, nameOf } from "../accounts.js";
-import { createIntent } from "../api.js";
 import { coalesced, emptyState, facts, heading, html, replaceKeepingFocus, time } from "../dom.js";
 import { createField, createForm, createSelect } from "../form.js";
 import { icon } from "../icons.js";
@@ -109,7 +108,6 @@ function activityRow(app, own, transfer) {
 }
 
 function openingDialog(app, reload) {
-  const intent = createIntent();
   const currencies = app.money.currencies.map((each) => [each.currency_code, `${each.currency_code} – ${each.name}`]);
   const currency = createField({ name: "currency_code", label: "Currency", control: createSelect(currencies) });
   currency.control.value = "USD";
@@ -126,8 +124,9 @@ function openingDialog(app, reload) {
     submit: "Open it",
     more: [cancel],
     onSubmit: async (values) => {
-      const body = { ...values, request_id: intent.requestId(values) };
+      const body = app.intents.account.request(values);
       const { account } = await app.session.call("POST", "/v1/accounts", { body });
+      app.intents.account.done(values);
       dialog.close();
       notify(`${nameOf(account)} is open.`, "good");
       await reload();
