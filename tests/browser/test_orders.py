@@ -1,11 +1,12 @@
 """The shop, the basket and what becomes of orders."""
 
+import asyncio
 import json
 import re
 from typing import Any
 from uuid import uuid4
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.browser.conftest import Shopkeeper, Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
@@ -46,6 +47,20 @@ async def reprice(shopkeeper: Shopkeeper, price_minor: int) -> None:
     product = {"id": shopkeeper.product["id"], "price_minor": price_minor}
     fields = {"product": product, "update_mask": "priceMinor"}
     await shopkeeper.stage.done("UpdateProduct", fields, shopkeeper.merchant.token)
+
+
+async def many_products(stage: Stage, shopkeeper: Shopkeeper) -> str:
+    """A word that finds a page of 24 products, and the shopkeeper's on the next page."""
+    word = str(shopkeeper.product["name"]).removeprefix("Kite ")
+    account_id = shopkeeper.product["settlement_account_id"]
+    for _ in range(24):
+        await stage.product(account_id)
+    await stage.bank.owner.execute(
+        "UPDATE products SET name = 'Heron ' || $1, search_words = 'heron ' || $1"
+        " WHERE settlement_account_id = $2 AND name = 'Kite'",
+        *(word, account_id),
+    )
+    return word
 
 
 class TestBasket:
@@ -143,6 +158,79 @@ class TestBasket:
         await basket.get_by_label("Pay from").select_option(savings)
         await basket.get_by_role("button", name="Place the order").click()
         await expect(card(someone, shopkeeper.product)).to_have_count(2)
+
+    async def test_price_that_changed_is_learned_of_what_is_not_listed(
+        self, visit: Visiting, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+        someone.refused.add((400, "/v1/orders"))
+        await reprice(shopkeeper, 3_000)
+        await someone.page.get_by_role("searchbox").fill(uuid4().hex)
+        await expect(someone.page.get_by_role("main")).to_contain_text("Nothing found")
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
+        await expect(basket.locator("p.total")).to_contain_text("$30.00")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(card(someone, shopkeeper.product)).to_contain_text("$30.00")
+
+    async def test_product_that_is_sold_no_more_is_marked_and_can_be_taken_out(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        someone = await shopping(visit, customer, shopkeeper.product)
+        someone.refused.add((400, "/v1/orders"))
+        await stage.done("ArchiveProduct", {"product_id": shopkeeper.product["id"]}, shopkeeper.merchant.token)
+        basket = someone.page.get_by_role("region", name="Basket")
+        await basket.get_by_role("button", name="Place the order").click()
+        await expect(basket.get_by_role("alert")).to_contain_text("One of the products is not sold any more.")
+        await expect(basket.get_by_role("listitem")).to_contain_text("Not sold any more")
+        await expect(someone.page.get_by_role("list", name="Products")).not_to_contain_text(shopkeeper.product["name"])
+        await basket.get_by_role("button", name="One less").click()
+        await expect(basket).to_contain_text("It is empty.")
+
+
+class TestPages:
+    async def test_next_page_is_listed_once_and_teaches_the_basket(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        word = await many_products(stage, shopkeeper)
+        someone = await shopping(visit, customer, shopkeeper.product)
+        products = someone.page.get_by_role("list", name="Products").get_by_role("listitem")
+        await someone.page.get_by_role("searchbox").fill(word)
+        await expect(products).to_have_count(24)
+        await reprice(shopkeeper, 3_000)
+        await someone.page.get_by_role("button", name="Show more products").dblclick()
+        await expect(someone.page.get_by_role("button", name="Show more products")).to_be_hidden()
+        await expect(products).to_have_count(25)
+        assert len([request for request in someone.sent("/v1/products") if "page_token=" in request.url]) == 1
+        await expect(someone.page.get_by_role("region", name="Basket").locator("p.total")).to_contain_text("$30.00")
+
+    async def test_next_page_of_what_is_looked_for_no_more_is_left_out(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        word = await many_products(stage, shopkeeper)
+        someone = await shopping(visit, customer, shopkeeper.product)
+        page = someone.page
+        products = page.get_by_role("list", name="Products").get_by_role("listitem")
+        await page.get_by_role("searchbox").fill(word)
+        await expect(products).to_have_count(24)
+        searched = asyncio.Event()
+
+        async def answer_late(route: Route) -> None:
+            await searched.wait()
+            await route.continue_()
+
+        await page.route("**/v1/products?*page_token=*", answer_late)
+        await page.get_by_role("button", name="Show more products").click()
+        await page.get_by_role("searchbox").fill(shopkeeper.product["name"])
+        await expect(page.get_by_text("1 product", exact=True)).to_be_attached()
+        async with page.expect_response(lambda response: "page_token=" in response.url) as late:
+            searched.set()
+        await (await late.value).finished()
+        # By the time a later call is answered, this answer has been dealt with.
+        await page.evaluate("fetch('/healthz').then((response) => response.text())")
+        await expect(products).to_have_count(1)
+        await expect(page.get_by_role("button", name="Show more products")).to_be_hidden()
 
 
 class TestOrders:

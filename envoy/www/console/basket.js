@@ -59,3 +59,8 @@ export function createBasket() {
     },
   };
 }
+
+/** Whether it can be ordered at all. */
+export function isSold(product) {
+  return product.state === "PRODUCT_STATE_ACTIVE";
+}

@@ -1,4 +1,5 @@
 import { isOpen, listAccounts, optionOf } from "../accounts.js";
+import { isSold } from "../basket.js";
 import { html, replaceKeepingFocus } from "../dom.js";
 import { createField, createForm, createSelect } from "../form.js";
 import { notify } from "../notices.js";
@@ -8,11 +9,11 @@ import { explain } from "../refusals.js";
  * The basket beside the shop, and the order that comes of it.
  *
  * @param {import("../main.js").App} app
- * @param {{onChange: () => void, reload: () => Promise<void>}} shop onChange: draw prices and stock
- *   again; reload: read them again.
+ * @param {{onChange: () => void, onLearned: (products: object[]) => void}} shop onChange: draw stock
+ *   again; onLearned: these products are not what they were.
  * @returns {{node: HTMLElement, link: HTMLElement, render: () => void, load: () => Promise<void>}}
  */
-export function basketPanel(app, { onChange, reload }) {
+export function basketPanel(app, { onChange, onLearned }) {
   const { basket, money } = app;
   const intent = app.intents.order;
   const amount = (minor) => money.format(minor, basket.currencyCode);
@@ -50,10 +51,10 @@ export function basketPanel(app, { onChange, reload }) {
       try {
         ({ replayed } = await app.session.call("POST", "/v1/orders", { body }));
       } catch (error) {
-        // Nothing was ordered, and what the shop shows is out of date.
+        // Nothing was ordered, and what is shown is out of date.
         if (["OUT_OF_STOCK", "PRICE_CHANGED", "PRODUCT_ARCHIVED"].includes(error.reason)) {
           intent.done(meant);
-          await reload();
+          await learn();
         }
         throw error;
       }
@@ -65,6 +66,13 @@ export function basketPanel(app, { onChange, reload }) {
     },
   });
 
+  const learn = async () => {
+    const paths = basket.lines.map(({ product }) => `/v1/products/${product.id}`);
+    const answers = await Promise.all(paths.map((path) => app.session.call("GET", path)));
+    const products = answers.map(({ product }) => product);
+    basket.refresh(products);
+    onLearned(products);
+  };
   const set = (product, quantity) => {
     basket.set(product, quantity);
     onChange();
@@ -114,6 +122,7 @@ function lineOf({ product, quantity }, amount, set) {
       text,
     );
   const short = BigInt(quantity) > BigInt(product.available);
+  const complaint = isSold(product) ? short && `Only ${product.available} left` : "Not sold any more";
   return html(
     "li",
     {},
@@ -121,7 +130,7 @@ function lineOf({ product, quantity }, amount, set) {
       "span",
       { class: "what" },
       product.name,
-      short ? html("span", { class: "complaint" }, `Only ${product.available} left`) : null,
+      complaint ? html("span", { class: "complaint" }, complaint) : null,
     ),
     html(
       "span",
