@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from playwright.async_api import Route, expect
 
 from local.demo import DEMO_PASSWORD
@@ -208,6 +209,34 @@ class TestFeed:
         await someone.live()
         await deposit(stage, customer[1], str(customer[0].user_id))
         await expect(someone.page.locator(".account .figure")).to_contain_text("$101.00")
+
+    @pytest.mark.parametrize(
+        ("view", "heading", "read"),
+        [
+            ("accounts", "Accounts", "**/v1/accounts?*"),
+            ("accounts/{account}", "USD account", "**/v1/accounts/*/statement?*"),
+            ("pay", "Pay somebody", "**/v1/accounts?*"),
+            ("orders", "Orders", "**/v1/orders?*"),
+        ],
+        ids=["accounts", "statement", "pay", "orders"],
+    )
+    async def test_news_that_could_not_be_read_are_said_to_be_missing(
+        self, visit: Visiting, stage: Stage, customer: Customer, view: str, heading: str, read: str
+    ) -> None:
+        someone = await visit()
+        page = someone.page
+        await someone.sign_in(customer[0].username, f"#/{view.format(account=customer[1])}")
+        await someone.live()
+        await someone.settled(heading)
+        await page.route(read, lambda route: route.abort())
+        await deposit(stage, customer[1], str(customer[0].user_id))
+        problem = page.locator(".problem")
+        await expect(problem).to_contain_text("What is shown may be out of date.")
+        await page.unroute(read)
+        await problem.get_by_role("button", name="Try again").click()
+        await expect(problem).to_have_count(0)
+        if view != "orders":
+            await expect(page.get_by_role("main")).to_contain_text("$101.00")
 
 
 class TestPasswordReset:

@@ -28,11 +28,12 @@ import { statementView } from "./views/statement.js";
  *   outlive a view as the basket does: whoever comes back still means the same.
  * @property {(hash: string) => void} go Show another view.
  * @property {(session: import("./session.js").Session) => Promise<void>} signedIn
+ * @property {() => Promise<void>} reload Read again what the shown view shows; what fails is said in it.
  * @property {() => Promise<void>} reloadUser
  *
  * A view is a function of the App and of what its address holds. It gives
- * `{title, node, load?, onEvent?}`: `load` is awaited once the node is shown, `onEvent` is told
- * what the feed says while it is shown.
+ * `{title, node, load?, concerns?}`: `load` is awaited once the node is shown, and again after each
+ * event of the feed that `concerns` it.
  */
 
 const OUTSIDE = {
@@ -87,6 +88,9 @@ const app = {
     app.go(goal || "#/accounts");
     goal = "";
   },
+  reload() {
+    return load(shown);
+  },
   async reloadUser() {
     app.user = (await app.session.call("GET", "/v1/users/me")).user;
     renderFrame();
@@ -105,7 +109,9 @@ function onEvent(event) {
   if (/^user\./.test(event.type)) {
     app.reloadUser().catch(() => {});
   }
-  shown?.onEvent?.(event);
+  if (shown?.concerns?.(event)) {
+    load(shown);
+  }
 }
 
 function showState(state) {
@@ -152,21 +158,44 @@ async function load(view) {
   view.node.setAttribute("aria-busy", "true");
   try {
     await view.load?.();
+    view.loaded = true;
+    clearProblem(view);
   } catch (error) {
     if (shown === view && app.session) {
-      const again = html("button", { type: "button", on: { click: () => retry(view, problem) } }, "Try again");
-      const problem = html("div", { class: "problem", role: "alert" }, html("p", {}, explain(error)), again);
-      view.node.append(problem);
+      showProblem(view, view.loaded ? `${explain(error)} What is shown may be out of date.` : explain(error));
     }
   } finally {
     view.node.removeAttribute("aria-busy");
   }
 }
 
-function retry(view, problem) {
-  problem.remove();
-  view.node.querySelector("h1").focus();
-  load(view);
+/** Say below the heading that the view could not be read. */
+function showProblem(view, text) {
+  const problem = problemOf(view);
+  if (problem) {
+    problem.firstElementChild.textContent = text;
+    return;
+  }
+  const retry = () => {
+    clearProblem(view);
+    view.node.querySelector("h1").focus();
+    load(view);
+  };
+  const again = html("button", { type: "button", on: { click: retry } }, "Try again");
+  const top = [...view.node.children].find((child) => child.matches("h1, :has(h1)"));
+  top.after(html("div", { class: "problem", role: "alert" }, html("p", {}, text), again));
+}
+
+function problemOf(view) {
+  return view.node.querySelector(":scope > .problem");
+}
+
+function clearProblem(view) {
+  const problem = problemOf(view);
+  if (problem?.contains(document.activeElement)) {
+    view.node.querySelector("h1").focus();
+  }
+  problem?.remove();
 }
 
 function markTab(name) {

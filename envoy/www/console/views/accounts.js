@@ -23,7 +23,7 @@ export function accountsView(app) {
     replaceKeepingFocus(cards, ...accounts.map((account) => cardOf(app, account)));
     replaceKeepingFocus(recent, activity(app, accounts, transfers));
   });
-  open.addEventListener("click", () => openingDialog(app, load));
+  open.addEventListener("click", () => openingDialog(app));
   const node = html(
     "div",
     {},
@@ -31,7 +31,7 @@ export function accountsView(app) {
     cards,
     html("section", { class: "card" }, html("h2", {}, "Recent activity"), recent),
   );
-  return { title: "Accounts", node, load, onEvent: (event) => concernsAccounts(event) && load().catch(() => {}) };
+  return { title: "Accounts", node, load, concerns: concernsAccounts };
 }
 
 function cardOf(app, account) {
@@ -107,7 +107,7 @@ function activityRow(app, own, transfer) {
   );
 }
 
-function openingDialog(app, reload) {
+function openingDialog(app) {
   const currencies = app.money.currencies.map((each) => [each.currency_code, `${each.currency_code} – ${each.name}`]);
   const currency = createField({ name: "currency_code", label: "Currency", control: createSelect(currencies) });
   currency.control.value = "USD";
@@ -129,7 +129,7 @@ function openingDialog(app, reload) {
       app.intents.account.done(values);
       dialog.close();
       notify(`${nameOf(account)} is open.`, "good");
-      await reload();
+      await app.reload();
     },
   });
   const title = html("h2", { id: "opening-title" }, "Open an account");

@@ -81,7 +81,7 @@ export function payView(app, accountId) {
   });
   stage.append(form);
   const node = html("div", {}, heading("Pay somebody"), stage);
-  return { title: "Pay", node, load, onEvent: (event) => concernsAccounts(event) && load().catch(() => {}) };
+  return { title: "Pay", node, load, concerns: concernsAccounts };
 }
 
 /** The oldest account with money on it. */
