@@ -300,3 +300,39 @@ class TestOrders:
         await expect(card(someone, shopkeeper.product)).to_contain_text("Being prepared")
         await expect(problem).to_have_count(0)
         await expect(someone.page.get_by_role("heading", name="Orders")).to_be_focused()
+
+
+class TestQuestion:
+    async def test_question_is_withdrawn_when_another_view_is_shown(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        await placed(stage, customer, shopkeeper.product)
+        someone = await visit()
+        await someone.sign_in(customer[0].username)
+        await someone.open("Orders")
+        await card(someone, shopkeeper.product).get_by_role("button", name="Cancel").click()
+        await expect(someone.page.get_by_role("dialog")).to_be_visible()
+        await someone.page.go_back()
+        await expect(someone.page.get_by_role("heading", name="Accounts")).to_be_focused()
+        await expect(someone.page.locator("dialog")).to_have_count(0)
+        await someone.page.get_by_role("button", name="Open an account").click()
+        await expect(someone.page.get_by_role("dialog")).to_be_visible()
+        await someone.page.go_forward()
+        await expect(someone.page.get_by_role("heading", name="Orders")).to_be_focused()
+        await expect(someone.page.locator("dialog")).to_have_count(0)
+        await expect(card(someone, shopkeeper.product)).to_contain_text("Being prepared")
+
+    async def test_question_is_withdrawn_when_the_session_ends(
+        self, visit: Visiting, stage: Stage, customer: Customer, shopkeeper: Shopkeeper
+    ) -> None:
+        order_id = await placed(stage, customer, shopkeeper.product)
+        someone = await visit()
+        someone.refused.add((401, "/v1/sessions:refresh"))
+        await someone.sign_in(customer[0].username, "#/orders")
+        await someone.live()
+        await card(someone, shopkeeper.product).get_by_role("button", name="Cancel").click()
+        await expect(someone.page.get_by_role("dialog")).to_be_visible()
+        await stage.done("RevokeAllSessions", {}, customer[0].token)
+        await expect(someone.page.get_by_role("heading", name="Sign in")).to_be_focused()
+        await expect(someone.page.locator("dialog")).to_have_count(0)
+        assert someone.sent(f"/v1/orders/{order_id}:cancel") == []

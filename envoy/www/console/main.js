@@ -1,6 +1,6 @@
 import { callApi, createIntent } from "./api.js";
 import { createBasket } from "./basket.js";
-import { html } from "./dom.js";
+import { closeDialogs, html } from "./dom.js";
 import { followFeed } from "./feed.js";
 import { icon } from "./icons.js";
 import { Money } from "./money.js";
@@ -99,6 +99,7 @@ const app = {
 
 /** Back to the sign-in view, with nothing left of who was here. */
 function leave(why) {
+  closeDialogs();
   Object.assign(app, { session: null, user: null, ...begun() });
   renderFrame();
   app.go("#/sign-in");
@@ -141,6 +142,7 @@ async function show() {
     history.replaceState(null, "", "#/accounts");
     return show();
   }
+  closeDialogs();
   const first = shown === null;
   const view = (app.session ? INSIDE : OUTSIDE)[name](app, id && decodeURIComponent(id));
   shown = view;
