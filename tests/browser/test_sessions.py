@@ -11,7 +11,7 @@ from playwright.async_api import Route, expect
 
 from local.demo import DEMO_PASSWORD
 from server.tokens import AccessTokens
-from tests.browser.conftest import ACCESS_TOKEN_TTL_S, Visit, Visiting
+from tests.browser.conftest import ACCESS_TOKEN_TTL_S, Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
 from tests.worker.surroundings import eventually
 
@@ -93,6 +93,36 @@ class TestTokens:
         await expect(someone.page.locator(".account .figure")).to_contain_text("$100.00")
         assert len(someone.sent("/v1/sessions:refresh")) == 1
         assert len(someone.sent("/v1/events")) == 2
+
+    async def test_answer_to_an_exchange_that_was_lost_is_asked_for_again(
+        self, visit: Visiting, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.page.route("**/v1/sessions:refresh", lose_answer, times=1)
+        await someone.page.clock.install()
+        await someone.sign_in(customer[0].username)
+        await someone.settled("Accounts")
+        await someone.page.clock.fast_forward(ACCESS_TOKEN_TTL_S * 800)
+        await eventually(lambda: len(someone.sent("/v1/sessions:refresh")) > 1)
+        first, second, *_ = [request.post_data for request in someone.sent("/v1/sessions:refresh")]
+        assert first == second
+        await someone.open("Orders")
+
+    async def test_refresh_token_is_not_shown_again_when_that_could_count_as_theft(
+        self, visit: Visiting, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.page.route("**/v1/sessions:refresh", lose_answer)
+        await someone.page.clock.install()
+        await someone.sign_in(customer[0].username)
+        await someone.settled("Accounts")
+        async with someone.page.expect_event("requestfailed", lambda request: request.url.endswith(":refresh")):
+            await someone.page.clock.fast_forward(ACCESS_TOKEN_TTL_S * 800)
+        # As after a sleep of the machine: its clock has gone on, and no timer has run.
+        await someone.page.clock.fast_forward(10_000)
+        await expect(someone.page.get_by_role("heading", name="Sign in")).to_be_focused()
+        await expect(someone.notice("Your session has ended. Sign in again.")).to_be_visible()
+        assert len(someone.sent("/v1/sessions:refresh")) == 1
 
     async def test_tokens_are_in_no_address_and_no_markup(self, visit: Visiting, customer: Customer) -> None:
         someone = await visit()
