@@ -240,6 +240,21 @@ class TestFeed:
         await deposit(stage, customer[1], str(customer[0].user_id))
         await expect(someone.page.locator(".account .figure")).to_contain_text("$101.00")
 
+    async def test_streams_that_end_at_once_are_opened_ever_more_rarely(
+        self, visit: Visiting, customer: Customer
+    ) -> None:
+        someone = await visit()
+        # Whole, without a last message: so answers what stands between and knows of no stream.
+        body = 'id: 1\ndata: {"heartbeat": {"cursor": "0"}}\n\n'
+        headers = {"content-type": "text/event-stream"}
+        await someone.page.route("**/v1/events:watch", lambda route: route.fulfill(body=body, headers=headers))
+        await someone.sign_in(customer[0].username)
+        await eventually(lambda: len(someone.sent("/v1/events:watch")) > 1)
+        await someone.page.wait_for_timeout(2_000)
+        # After half a second, one second, two seconds.
+        assert len(someone.sent("/v1/events:watch")) <= 4
+        await expect(someone.page.locator("#live")).to_have_text("Connecting")
+
     @pytest.mark.parametrize(
         ("view", "heading", "read"),
         [
