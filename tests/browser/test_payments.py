@@ -3,7 +3,7 @@
 import json
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.conftest import Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
@@ -109,6 +109,23 @@ class TestPay:
         await expect(
             someone.notice(f"$30.00 was sent to {payee[0].username} before, and is paid once.")
         ).to_be_visible()
+        assert await stage.bank.posted_minor(payee[1]) == 3_000
+
+    async def test_answer_that_broke_off_says_that_sending_again_pays_once(
+        self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
+    ) -> None:
+        someone = await paying(visit, customer)
+
+        async def break_off(route: Route) -> None:
+            response = await route.fetch()
+            await route.fulfill(response=response, body=(await response.body())[:20])
+
+        await someone.page.route("**/v1/transfers", break_off, times=1)
+        await fill(someone, payee[0].username, "30.00")
+        await someone.page.get_by_role("button", name="Send $30.00").click()
+        await expect(someone.page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await someone.page.get_by_role("button", name="Send $30.00").click()
+        await expect(someone.page.get_by_role("heading", name="Sent")).to_be_visible()
         assert await stage.bank.posted_minor(payee[1]) == 3_000
 
     async def test_too_many_payees_says_how_long_to_wait(

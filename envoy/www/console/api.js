@@ -126,8 +126,9 @@ function send(method, path, { query = {}, body, token, signal, headers = {} }) {
 }
 
 function unreachable(response, error) {
-  // An answer that is no JSON came from something between here and the service.
-  return new ApiError({ status: response?.status ?? 0, reason: "UNREACHABLE", message: String(error) });
+  // A refusal that is no JSON came from something between here and the service; a good answer that is none broke off.
+  const status = !response || response.ok ? 0 : response.status;
+  return new ApiError({ status, reason: "UNREACHABLE", message: String(error) });
 }
 
 function refusal(status, answer) {
