@@ -124,6 +124,23 @@ class TestTokens:
         await expect(someone.notice("Your session has ended. Sign in again.")).to_be_visible()
         assert len(someone.sent("/v1/sessions:refresh")) == 1
 
+    async def test_machine_that_was_without_network_for_longer_goes_on(
+        self, visit: Visiting, stage: Stage, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.page.clock.install()
+        await someone.sign_in(customer[0].username)
+        await someone.live()
+        await someone.page.context.set_offline(True)
+        # As after a sleep of the machine, whose network comes later than its clock; renewed is meanwhile what can be.
+        for _ in range(3):
+            await someone.page.clock.fast_forward(ACCESS_TOKEN_TTL_S * 1_000)
+        await deposit(stage, customer[1], str(customer[0].user_id))
+        await someone.page.context.set_offline(False)
+        await someone.page.clock.fast_forward(20_000)
+        await expect(someone.page.locator(".account .figure")).to_contain_text("$101.00")
+        await someone.live()
+
     async def test_tokens_are_in_no_address_and_no_markup(self, visit: Visiting, customer: Customer) -> None:
         someone = await visit()
         await someone.sign_in(customer[0].username)

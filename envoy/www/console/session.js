@@ -130,6 +130,10 @@ export class Session {
         this.endedByService("expired");
         throw new ApiError({ status: 401, reason: "UNAUTHENTICATED", message: "the refresh token is used up" });
       }
+      if (!navigator.onLine) {
+        // Nothing would be sent, so the token stays as good as it was.
+        throw new ApiError({ status: 0, reason: "UNREACHABLE", message: "offline" });
+      }
       const sentAt_ms = Date.now();
       try {
         const body = { refresh_token: this.#refreshToken };
