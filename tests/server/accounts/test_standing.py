@@ -23,6 +23,7 @@ from server.errors import (
 )
 from server.ledger.movements import UNRESOLVED, Held, Kind
 from tests.server.bank import Bank, Person, caller, movement, running_ledger
+from tests.worker.surroundings import eventually
 
 
 @pytest.fixture
@@ -33,6 +34,10 @@ async def banker(bank: Bank) -> Person:
 @pytest.fixture
 async def own(bank: Bank, alice: Person) -> UUID:
     return await bank.account(alice)
+
+
+async def has_paid(bank: Bank, account_id: UUID) -> bool:
+    return (await bank.get(account_id)).entry_count > 1
 
 
 async def events(bank: Bank, account_id: UUID) -> list[tuple[str, object]]:
@@ -209,7 +214,7 @@ class TestFreeze:
         self, bank: Bank, standing: AccountStanding, banker: Person
     ) -> None:
         alice, bob = await bank.person(), await bank.person()
-        source, destination = await bank.account(alice, 1_000), await bank.account(bob)
+        source, destination = await bank.account(alice, 100_000), await bank.account(bob)
         stop = asyncio.Event()
 
         async def spend() -> int:
@@ -224,14 +229,14 @@ class TestFreeze:
             return spent
 
         spenders = [asyncio.create_task(spend()) for _ in range(4)]
-        await asyncio.sleep(0.2)
+        await eventually(lambda: has_paid(bank, source))
         await standing.freeze(source, caller(banker, Role.BANKER))
         left = await bank.posted_minor(source)
         await asyncio.sleep(0.2)
         stop.set()
         spent = sum(await asyncio.gather(*spenders))
-        assert 0 < spent < 1_000
-        assert (left, await bank.posted_minor(source)) == (1_000 - spent, 1_000 - spent)
+        assert 0 < spent < 100_000
+        assert (left, await bank.posted_minor(source)) == (100_000 - spent, 100_000 - spent)
         assert await bank.adds_up()
 
 
