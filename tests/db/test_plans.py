@@ -27,7 +27,7 @@ from tests.db.migrations import superuser_url
 # Filling the tables counts as time of the first test.
 pytestmark = pytest.mark.timeout(180)
 
-ROWS = 100_000
+ROWS = 50_000
 AUDIT_PAGE = 50
 # Users of FILL: half of all audit events are one's, one in two thousand the other's.
 HEAVY, LIGHT = (UUID(md5(user.encode(), usedforsecurity=False).hexdigest()) for user in ("u1", "u7"))
