@@ -24,7 +24,10 @@ from tests.conftest import CloneDatabase, PostgresServer
 from tests.conftest import Database as MigratedDatabase
 from tests.db.migrations import superuser_url
 
-ROWS = 100_000
+# Filling the tables counts as time of the first test.
+pytestmark = pytest.mark.timeout(180)
+
+ROWS = 50_000
 AUDIT_PAGE = 50
 # Users of FILL: half of all audit events are one's, one in two thousand the other's.
 HEAVY, LIGHT = (UUID(md5(user.encode(), usedforsecurity=False).hexdigest()) for user in ("u1", "u7"))
