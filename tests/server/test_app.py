@@ -99,12 +99,14 @@ class TestHealth:
         with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as refused:
             await server.health("bank.v1.NonsenseService")
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-        assert [(line["event"], line["code"]) for line in lines] == [("call", "NOT_FOUND")]
+        told = [(line["event"], line.get("code")) for line in lines if line["event"] in ("call", "defect")]
+        assert told == [("call", "NOT_FOUND")]
 
     async def test_good_checks_are_not_logged(self, server: Running) -> None:
         with capture_logs() as lines:
             await server.health()
-        assert lines == []
+        # On a busy machine the server may say at the same time that it waits for the database.
+        assert not [line for line in lines if line["event"] in ("call", "defect")]
 
     async def test_watcher_is_told_of_the_status(self, server: Running) -> None:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
