@@ -15,7 +15,7 @@ from server.errors import BankError
 from server.orders.delivery import advance_order
 from worker.metrics import ORDERS_ADVANCED
 from worker.settings import ORDER_DELIVERY_BATCH, ORDER_DELIVERY_POLL_S
-from worker.supervision import is_outage, poll
+from worker.supervision import is_of_one, poll
 
 _FIRST_ID = UUID(int=0)
 
@@ -69,7 +69,7 @@ class Deliveries:
             log.info("order_delivery_waits", order_id=str(order_id))
             return False
         except Exception as error:  # of this one; the others shall not wait for it
-            if is_outage(error):
+            if not is_of_one(error):
                 raise
             self._report(order_id, error)
             return False

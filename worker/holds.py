@@ -12,7 +12,7 @@ from server.database import Database
 from server.ledger.writing import release_overdue_holds
 from worker.metrics import HOLDS_EXPIRED
 from worker.settings import SWEEP_BATCH, SWEEP_POLL_S
-from worker.supervision import poll
+from worker.supervision import is_of_one, poll
 
 log = structlog.get_logger()
 
@@ -45,5 +45,9 @@ class HoldSweep:
                 )
             except asyncpg.LockNotAvailableError:
                 log.info("hold_sweep_waits", account_id=str(account_id))
+            except Exception as error:  # of this account; the others shall not wait for it
+                if not is_of_one(error):
+                    raise
+                log.error("hold_sweep_defect", account_id=str(account_id), exc_info=error)
         HOLDS_EXPIRED.inc(expired)
         return expired

@@ -15,7 +15,7 @@ from server.database import CONTENTION_ERRORS, Database
 from server.orders.expiry import expire_order
 from worker.metrics import ORDERS_EXPIRED
 from worker.settings import ORDER_SWEEP_BATCH, ORDER_SWEEP_POLL_S
-from worker.supervision import is_outage, poll
+from worker.supervision import is_of_one, poll
 
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST_ID = UUID(int=0)
@@ -59,7 +59,7 @@ class OrderSweep:
             log.info("order_sweep_waits", order_id=str(order_id))
             return False
         except Exception as error:  # of this one; the others shall not wait for it
-            if is_outage(error):
+            if not is_of_one(error):
                 raise
             log.error("order_sweep_defect", order_id=str(order_id), exc_info=error)
             return False

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import structlog
 from bankdb import retention as queries
 
 from server.database import Database
@@ -21,6 +22,9 @@ from worker.settings import (
     SUCCESSORS_KEPT_S,
     WEBHOOK_DELIVERIES_KEPT_S,
 )
+from worker.supervision import is_of_one
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,13 @@ class Retention:
         return self._batch in removed
 
     async def _remove(self, rule: Rule) -> int:
-        async with self._database.connection() as connection:
-            count = await rule.remove(connection, age_s=rule.age_s, count_max=self._batch)
+        try:
+            async with self._database.connection() as connection:
+                count = await rule.remove(connection, age_s=rule.age_s, count_max=self._batch)
+        except Exception as error:  # of this rule; the others shall not wait for it
+            if not is_of_one(error):
+                raise
+            log.error("retention_defect", kind=rule.kind, exc_info=error)
+            return 0
         ROWS_REMOVED.labels(rule.kind).inc(count)
         return count

@@ -17,7 +17,7 @@ from server.ledger.movements import Kind, Movement, fingerprint_of
 from server.ledger.writing import RowsChanged, post
 from worker.metrics import SCHEDULES_EXECUTED
 from worker.settings import SCHEDULE_BATCH, SCHEDULE_LOCK_TIMEOUT_S, SCHEDULE_POLL_S
-from worker.supervision import is_outage, poll
+from worker.supervision import is_of_one, poll
 
 EXECUTE = "scheduled_transfer/execute"
 """What the requests of these transfers are stored under; no RPC."""
@@ -63,7 +63,7 @@ class Schedules:
         try:
             ends = await self._database.transaction(partial(execute, ids=ids))
         except Exception as error:  # of one of them; the others shall not wait for it
-            if is_outage(error):
+            if not is_of_one(error):
                 raise
             if len(ids) == 1:
                 if isinstance(error, _CONTENTION):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import NoReturn
 
+import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
@@ -55,6 +56,14 @@ async def poll(step: Callable[[], Awaitable[int]], pause_s: float) -> NoReturn:
 def is_outage(error: BaseException) -> bool:
     """Whether a server that is away explains the failure, rather than a defect of ours."""
     return isinstance(error, (*CONNECTION_ERRORS, Unavailable, RedisError))
+
+
+def is_of_one(error: BaseException) -> bool:
+    """Whether a failure is of the one thing that was worked on, so that the others need not wait for it.
+
+    A statement that the server cut off, as it took too long, is: it may be as long the next time.
+    """
+    return isinstance(error, asyncpg.QueryCanceledError) or not is_outage(error)
 
 
 def _is_stopping() -> bool:

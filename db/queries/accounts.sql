@@ -42,7 +42,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor
@@ -60,7 +60,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor
@@ -79,7 +79,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor

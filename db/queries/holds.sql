@@ -170,7 +170,7 @@ LIMIT @page_size;
 -- Accounts that the sweep has to look at, the longest overdue first.
 SELECT source_account_id
 FROM holds
-WHERE state = 'PENDING' AND expire_time <= clock_timestamp()
+WHERE state = 'PENDING' AND expire_time <= (SELECT clock_timestamp())
 GROUP BY source_account_id
 ORDER BY min(expire_time)
 LIMIT @most;

@@ -69,7 +69,7 @@ FOR NO KEY UPDATE SKIP LOCKED;
 SELECT id, expire_time FROM orders
 WHERE
     fulfillment_state = 'RESERVED'
-    AND expire_time <= clock_timestamp()
+    AND expire_time <= (SELECT clock_timestamp())
     AND (expire_time, id) > (@after_time::timestamptz, @after_id::uuid)
 ORDER BY expire_time, id
 LIMIT @most;

@@ -7,7 +7,7 @@ WHERE
             SELECT old.token_hash FROM refresh_tokens AS old
             WHERE
                 old.successor_ciphertext IS NOT NULL
-                AND old.use_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+                AND old.use_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.use_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -23,7 +23,7 @@ WHERE
         ARRAY(
             SELECT old.id FROM mail_tokens AS old
             WHERE
-                old.expire_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+                old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
                 AND NOT EXISTS (SELECT FROM outbox WHERE outbox.id = old.id AND outbox.done_time IS NULL OFFSET 0)
             ORDER BY old.expire_time
             LIMIT @count_max
@@ -40,7 +40,7 @@ WHERE
             SELECT old.token_hash
             FROM sessions
             INNER JOIN refresh_tokens AS old ON sessions.id = old.session_id
-            WHERE sessions.expire_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE sessions.expire_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY sessions.expire_time
             LIMIT @count_max
             FOR UPDATE OF old SKIP LOCKED
@@ -54,7 +54,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM sessions AS old
-            WHERE old.expire_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.expire_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -69,7 +69,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM outbox AS old
-            WHERE old.done_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.done_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.done_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -82,7 +82,7 @@ WHERE
     name_digest = ANY(
         ARRAY(
             SELECT old.name_digest FROM sign_in_throttles AS old
-            WHERE old.last_failure_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.last_failure_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.last_failure_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -96,7 +96,7 @@ WHERE
     ctid = ANY(
         ARRAY(
             SELECT old.ctid FROM rate_limits AS old
-            WHERE old.full_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.full_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.full_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -109,7 +109,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhook_deliveries AS old
-            WHERE old.end_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.end_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.end_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -127,7 +127,7 @@ WHERE
                 old.webhook_id = ANY(
                     ARRAY(
                         SELECT webhooks.id FROM webhooks
-                        WHERE webhooks.delete_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+                        WHERE webhooks.delete_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
                         ORDER BY webhooks.delete_time
                         LIMIT 100
                     )
@@ -144,7 +144,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhooks AS old
-            WHERE old.delete_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.delete_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.delete_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED
@@ -158,7 +158,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhook_secrets AS old
-            WHERE old.expire_time < clock_timestamp() - make_interval(secs => @age_s::float8)
+            WHERE old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => @age_s::float8)
             ORDER BY old.expire_time
             LIMIT @count_max
             FOR UPDATE SKIP LOCKED

@@ -90,7 +90,7 @@ LIMIT @page_size;
 SELECT id, execute_time FROM scheduled_transfers
 WHERE
     state = 'SCHEDULED'
-    AND execute_time <= clock_timestamp()
+    AND execute_time <= (SELECT clock_timestamp())
     AND (execute_time, id) > (@after_time::timestamptz, @after_id::uuid)
 ORDER BY execute_time, id
 LIMIT @most;

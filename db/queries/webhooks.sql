@@ -126,7 +126,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT leased.id FROM webhooks AS leased
-            WHERE leased.lease_expire_time < clock_timestamp()
+            WHERE leased.lease_expire_time < (SELECT clock_timestamp())
             ORDER BY leased.lease_expire_time
             LIMIT 100
             FOR NO KEY UPDATE SKIP LOCKED
@@ -144,7 +144,7 @@ WHERE
             SELECT due.id FROM webhooks AS due
             WHERE
                 (due.failure_count > 0 OR due.is_slow) = @is_troubled::boolean
-                AND due.due_time <= clock_timestamp()
+                AND due.due_time <= (SELECT clock_timestamp())
                 AND due.lease_expire_time IS NULL
             ORDER BY due.due_time
             LIMIT @count_max

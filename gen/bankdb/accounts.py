@@ -229,7 +229,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor
@@ -254,7 +254,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor
@@ -280,7 +280,7 @@ SELECT
             WHERE
                 holds.source_account_id = accounts.id
                 AND holds.state = 'PENDING'
-                AND holds.expire_time <= clock_timestamp()
+                AND holds.expire_time <= (SELECT clock_timestamp())
         ),
         0
     )::bigint AS overdue_minor

@@ -293,7 +293,7 @@ async def list_holds_of_accounts(conn: Connection, *, account_ids: Sequence[UUID
 LIST_ACCOUNTS_WITH_OVERDUE_HOLDS: Final = """-- name: ListAccountsWithOverdueHolds :many
 SELECT source_account_id
 FROM holds
-WHERE state = 'PENDING' AND expire_time <= clock_timestamp()
+WHERE state = 'PENDING' AND expire_time <= (SELECT clock_timestamp())
 GROUP BY source_account_id
 ORDER BY min(expire_time)
 LIMIT $1

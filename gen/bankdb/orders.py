@@ -204,7 +204,7 @@ LIST_OVERDUE_ORDERS: Final = """-- name: ListOverdueOrders :many
 SELECT id, expire_time FROM orders
 WHERE
     fulfillment_state = 'RESERVED'
-    AND expire_time <= clock_timestamp()
+    AND expire_time <= (SELECT clock_timestamp())
     AND (expire_time, id) > ($1::timestamptz, $2::uuid)
 ORDER BY expire_time, id
 LIMIT $3

@@ -13,7 +13,7 @@ WHERE
             SELECT old.token_hash FROM refresh_tokens AS old
             WHERE
                 old.successor_ciphertext IS NOT NULL
-                AND old.use_time < clock_timestamp() - make_interval(secs => $1::float8)
+                AND old.use_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.use_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -34,7 +34,7 @@ WHERE
         ARRAY(
             SELECT old.id FROM mail_tokens AS old
             WHERE
-                old.expire_time < clock_timestamp() - make_interval(secs => $1::float8)
+                old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
                 AND NOT EXISTS (SELECT FROM outbox WHERE outbox.id = old.id AND outbox.done_time IS NULL OFFSET 0)
             ORDER BY old.expire_time
             LIMIT $2
@@ -59,7 +59,7 @@ WHERE
             SELECT old.token_hash
             FROM sessions
             INNER JOIN refresh_tokens AS old ON sessions.id = old.session_id
-            WHERE sessions.expire_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE sessions.expire_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY sessions.expire_time
             LIMIT $2
             FOR UPDATE OF old SKIP LOCKED
@@ -79,7 +79,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM sessions AS old
-            WHERE old.expire_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.expire_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -100,7 +100,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM outbox AS old
-            WHERE old.done_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.done_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.done_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -120,7 +120,7 @@ WHERE
     name_digest = ANY(
         ARRAY(
             SELECT old.name_digest FROM sign_in_throttles AS old
-            WHERE old.last_failure_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.last_failure_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.last_failure_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -139,7 +139,7 @@ WHERE
     ctid = ANY(
         ARRAY(
             SELECT old.ctid FROM rate_limits AS old
-            WHERE old.full_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.full_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.full_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -159,7 +159,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhook_deliveries AS old
-            WHERE old.end_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.end_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.end_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -182,7 +182,7 @@ WHERE
                 old.webhook_id = ANY(
                     ARRAY(
                         SELECT webhooks.id FROM webhooks
-                        WHERE webhooks.delete_time < clock_timestamp() - make_interval(secs => $1::float8)
+                        WHERE webhooks.delete_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
                         ORDER BY webhooks.delete_time
                         LIMIT 100
                     )
@@ -205,7 +205,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhooks AS old
-            WHERE old.delete_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.delete_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.delete_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED
@@ -226,7 +226,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT old.id FROM webhook_secrets AS old
-            WHERE old.expire_time < clock_timestamp() - make_interval(secs => $1::float8)
+            WHERE old.expire_time < (SELECT clock_timestamp()) - make_interval(secs => $1::float8)
             ORDER BY old.expire_time
             LIMIT $2
             FOR UPDATE SKIP LOCKED

@@ -153,7 +153,7 @@ LIST_DUE_SCHEDULED_TRANSFERS: Final = """-- name: ListDueScheduledTransfers :man
 SELECT id, execute_time FROM scheduled_transfers
 WHERE
     state = 'SCHEDULED'
-    AND execute_time <= clock_timestamp()
+    AND execute_time <= (SELECT clock_timestamp())
     AND (execute_time, id) > ($1::timestamptz, $2::uuid)
 ORDER BY execute_time, id
 LIMIT $3

@@ -273,7 +273,7 @@ WHERE
     id = ANY(
         ARRAY(
             SELECT leased.id FROM webhooks AS leased
-            WHERE leased.lease_expire_time < clock_timestamp()
+            WHERE leased.lease_expire_time < (SELECT clock_timestamp())
             ORDER BY leased.lease_expire_time
             LIMIT 100
             FOR NO KEY UPDATE SKIP LOCKED
@@ -296,7 +296,7 @@ WHERE
             SELECT due.id FROM webhooks AS due
             WHERE
                 (due.failure_count > 0 OR due.is_slow) = $2::boolean
-                AND due.due_time <= clock_timestamp()
+                AND due.due_time <= (SELECT clock_timestamp())
                 AND due.lease_expire_time IS NULL
             ORDER BY due.due_time
             LIMIT $3

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, Request, Response, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Request, Response, Route, expect
 
 from local.demo import DEMO_PASSWORD
 from tests.chromium import chromium
@@ -22,6 +22,15 @@ from tests.e2e.stage import Someone, Stage
 ACCESS_TOKEN_TTL_S = 10
 DESKTOP = {"width": 1200, "height": 850}
 PHONE = {"width": 360, "height": 740}
+
+HEADINGS = {
+    "Accounts": "Accounts",
+    "Pay": "Pay somebody",
+    "Shop": "Shop",
+    "Orders": "Orders",
+    "Profile": "Profile",
+}
+"""Of the view behind each tab."""
 
 _STORED = """async () => ({
     local: localStorage.length,
@@ -64,10 +73,12 @@ class Visit:
     async def open(self, tab: str) -> None:
         """Go to a view by its tab, and wait until it is there."""
         await self.page.get_by_role("navigation", name="Main").get_by_role("link", name=tab).click()
-        await self.settled()
+        await self.settled(HEADINGS[tab])
 
-    async def settled(self) -> None:
-        await expect(self.page.locator("main > *:not([aria-busy]) h1")).to_be_visible()
+    async def settled(self, heading: str) -> None:
+        """Wait until the view with this heading is there and read; the one before stays for a moment."""
+        view = self.page.locator("main > *:not([aria-busy])")
+        await expect(view.get_by_role("heading", name=heading, exact=True, level=1)).to_be_visible()
 
     async def live(self) -> None:
         """Wait until the feed is open."""
@@ -102,6 +113,12 @@ class Visit:
         # The browser logs each refused answer; those are looked at above.
         if kind in ("error", "warning") and not text.startswith("Failed to load resource"):
             self.complaints.append(text)
+
+
+async def lose_answer(route: Route) -> None:
+    """The service does what it was asked for, and the page is told nothing; for `Page.route`."""
+    await route.fetch()
+    await route.abort()
 
 
 Visiting: TypeAlias = Callable[..., Awaitable[Visit]]

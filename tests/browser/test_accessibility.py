@@ -16,8 +16,15 @@ RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     "resultTypes": ["violations"],
 }
-OUTSIDE = ["sign-in", "sign-up", "forgot-password"]
-INSIDE = ["accounts", "accounts/{account}", "pay", "shop", "orders", "profile"]
+OUTSIDE = {"sign-in": "Sign in", "sign-up": "Open an account", "forgot-password": "Set a new password"}
+INSIDE = {
+    "accounts": "Accounts",
+    "accounts/{account}": "USD account",
+    "pay": "Pay somebody",
+    "shop": "Shop",
+    "orders": "Orders",
+    "profile": "Profile",
+}
 
 
 async def assert_usable(page: Page, view: str) -> None:
@@ -65,14 +72,14 @@ class TestViews:
         await placed(stage, customer, shopkeeper.product)
         someone = await visit(viewport, color_scheme=scheme, reduced_motion="reduce")
         page = someone.page
-        for view in OUTSIDE:
+        for view, heading in OUTSIDE.items():
             await page.goto(f"{someone.origin}/#/{view}")
-            await someone.settled()
+            await someone.settled(heading)
             await assert_usable(page, view)
         await someone.sign_in(customer[0].username)
-        for view in INSIDE:
+        for view, heading in INSIDE.items():
             await page.evaluate("view => { location.hash = `#/${view}`; }", view.format(account=customer[1]))
-            await someone.settled()
+            await someone.settled(heading)
             await assert_usable(page, view)
             await page.screenshot(path=tmp_path / f"{view.partition('/')[0]}.png")
         await self._assert_parts_usable(someone, shopkeeper.product)
@@ -140,7 +147,7 @@ class TestKeyboard:
         await tab_to(page, "Pay")
         await press(page, "Enter")
         await expect(page.get_by_role("heading", name="Pay somebody")).to_be_focused()
-        await someone.settled()
+        await someone.settled("Pay somebody")
         await tab_to(page, "To")
         await page.keyboard.type(payee[0].username)
         await tab_to(page, "Amount in USD")

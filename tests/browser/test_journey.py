@@ -118,7 +118,8 @@ async def order_and_watch(someone: Visit, shopkeeper: Shopkeeper) -> None:
 
 async def sign_out(someone: Visit, stage: Stage, username: str) -> None:
     page = someone.page
-    await page.get_by_role("button", name="Sign out").click()
+    async with page.expect_response(lambda response: response.request.method == "DELETE"):
+        await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
     assert NAME not in await page.content()
     sessions = "SELECT revoke_time IS NOT NULL FROM sessions JOIN users ON users.id = user_id"

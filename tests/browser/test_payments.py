@@ -5,7 +5,7 @@ import re
 
 from playwright.async_api import Route, expect
 
-from tests.browser.conftest import Visit, Visiting
+from tests.browser.conftest import Visit, Visiting, lose_answer
 from tests.e2e.stage import Someone, Stage
 
 Customer = tuple[Someone, str]
@@ -74,10 +74,6 @@ class TestPay:
         someone = await paying(visit, customer)
         page = someone.page
 
-        async def lose_answer(route: Route) -> None:
-            await route.fetch()
-            await route.abort()
-
         await page.route("**/v1/transfers", lose_answer, times=1)
         await fill(someone, payee[0].username, "30.00")
         await page.get_by_role("button", name="Send $30.00").click()
@@ -95,6 +91,42 @@ class TestPay:
         await page.get_by_role("button", name="Send $30.00").click()
         await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
         assert await stage.bank.posted_minor(payee[1]) == 6_000
+
+    async def test_answer_that_was_lost_pays_once_though_the_view_was_left(
+        self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
+    ) -> None:
+        someone = await paying(visit, customer)
+        page = someone.page
+        await page.route("**/v1/transfers", lose_answer, times=1)
+        await fill(someone, payee[0].username, "30.00")
+        await page.get_by_role("button", name="Send $30.00").click()
+        await expect(page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await someone.open("Accounts")
+        await someone.open("Pay")
+        await fill(someone, payee[0].username, "30.00")
+        await page.get_by_role("button", name="Send $30.00").click()
+        await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+        await expect(
+            someone.notice(f"$30.00 was sent to {payee[0].username} before, and is paid once.")
+        ).to_be_visible()
+        assert await stage.bank.posted_minor(payee[1]) == 3_000
+
+    async def test_answer_that_broke_off_says_that_sending_again_pays_once(
+        self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
+    ) -> None:
+        someone = await paying(visit, customer)
+
+        async def break_off(route: Route) -> None:
+            response = await route.fetch()
+            await route.fulfill(response=response, body=(await response.body())[:20])
+
+        await someone.page.route("**/v1/transfers", break_off, times=1)
+        await fill(someone, payee[0].username, "30.00")
+        await someone.page.get_by_role("button", name="Send $30.00").click()
+        await expect(someone.page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await someone.page.get_by_role("button", name="Send $30.00").click()
+        await expect(someone.page.get_by_role("heading", name="Sent")).to_be_visible()
+        assert await stage.bank.posted_minor(payee[1]) == 3_000
 
     async def test_too_many_payees_says_how_long_to_wait(
         self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
@@ -163,6 +195,22 @@ class TestAccounts:
         assert await stage.bank.owner.fetchval(
             "SELECT count(*) FROM accounts WHERE owner_user_id = $1 AND currency_code = 'JPY'", customer[0].user_id
         )
+
+    async def test_answer_that_was_lost_opens_one_account_though_the_dialog_was_closed(
+        self, visit: Visiting, stage: Stage, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.sign_in(customer[0].username)
+        await someone.page.route("**/v1/accounts", lose_answer, times=1)
+        dialog = someone.page.get_by_role("dialog", name="Open an account")
+        for _ in range(2):
+            await someone.page.get_by_role("button", name="Open an account").click()
+            await dialog.get_by_label("Currency").select_option("JPY")
+            await dialog.get_by_role("button", name="Open it").click()
+            await expect(dialog.get_by_role("alert").or_(someone.notice("JPY account is open."))).not_to_be_empty()
+            await someone.page.keyboard.press("Escape")
+        count = "SELECT count(*) FROM accounts WHERE owner_user_id = $1 AND currency_code = 'JPY'"
+        assert await stage.bank.owner.fetchval(count, customer[0].user_id) == 1
 
     async def test_held_money_is_told_apart(self, visit: Visiting, stage: Stage, customer: Customer) -> None:
         await stage.bank.owner.execute("UPDATE accounts SET display_name = '<b>Main</b>' WHERE id = $1", customer[1])

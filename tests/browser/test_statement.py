@@ -70,6 +70,23 @@ class TestStatement:
         await expect(rows.first).to_contain_text("News")
         await expect(rows).to_have_count(28)
 
+    async def test_range_that_could_not_be_read_leaves_no_totals_of_another(
+        self, visit: Visiting, customer: Customer
+    ) -> None:
+        someone = await visit()
+        await someone.sign_in(customer[0].username, f"#/accounts/{customer[1]}")
+        page = someone.page
+        await expect(someone.fact("Money in")).to_have_text("$100.00")
+        await page.route("**/v1/accounts/*/statement?*", lambda route: route.abort(), times=1)
+        await page.get_by_role("radio", name="7 days").check()
+        problem = page.get_by_role("alert")
+        await expect(problem).to_contain_text("The service cannot be reached.")
+        await expect(page.locator(".facts")).to_have_count(0)
+        await problem.get_by_role("button", name="Try again").click()
+        await expect(someone.fact("Money in")).to_have_text("$100.00")
+        await expect(problem).to_have_count(0)
+        await expect(page.get_by_role("radio", name="7 days")).to_be_checked()
+
     async def test_account_without_entries_says_so(self, visit: Visiting, stage: Stage) -> None:
         newcomer = await stage.someone()
         account_id = await stage.account(newcomer, 0)

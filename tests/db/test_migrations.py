@@ -313,7 +313,8 @@ class TestBehindALongTransaction:
         with pytest.raises(MigrationError, match="lock timeout"):
             await migration
         assert monotonic() - started < LOCK_TIMEOUT_S + 4
-        assert slowest_s < LOCK_TIMEOUT_S + 0.5
+        # One that connects meanwhile.
+        assert slowest_s < LOCK_TIMEOUT_S + 2
         assert (await schema(url), await applied(url)) == (before, VERSIONS)
         await transaction.rollback()
         await reader.close()

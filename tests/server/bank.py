@@ -1,5 +1,6 @@
 """A bank on a real database: people, accounts and the ledger, without the network."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -103,6 +104,15 @@ class Bank:
         connection = await asyncpg.connect(self.owner_url)
         await connection.execute(statement, *values)
         await connection.close()
+
+    async def waits_for_locks(self, count: int) -> None:
+        """Return as soon as so many transactions wait for one that holds what they need."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        async with asyncio.timeout(15):
+            while await self.pool.fetchval(waiting) < count:
+                await asyncio.sleep(0.005)
 
     async def counts(self) -> dict[str, int]:
         """How many rows each table of the ledger has: what a refused call must leave as it was."""

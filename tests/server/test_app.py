@@ -101,12 +101,14 @@ class TestHealth:
         with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as refused:
             await server.health("bank.v1.NonsenseService")
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-        assert [(line["event"], line["code"]) for line in lines] == [("call", "NOT_FOUND")]
+        told = [(line["event"], line.get("code")) for line in lines if line["event"] in ("call", "defect")]
+        assert told == [("call", "NOT_FOUND")]
 
     async def test_good_checks_are_not_logged(self, server: Running) -> None:
         with capture_logs() as lines:
             await server.health()
-        assert lines == []
+        # On a busy machine the server may say at the same time that it waits for the database.
+        assert not [line for line in lines if line["event"] in ("call", "defect")]
 
     async def test_watcher_is_told_of_the_status(self, server: Running) -> None:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
@@ -192,7 +194,7 @@ class TestDatabase:
                 async def said() -> bool:
                     return any(line["event"] == "waiting for the database" for line in lines)
 
-                await until(said, 2)
+                await until(said, 10)
 
     async def test_loss_is_noticed_and_its_return_too(
         self, database: MigratedDatabase, postgres: PostgresServer
@@ -206,10 +208,10 @@ class TestDatabase:
                 await superuser.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
                 )
-                await until(started.is_not_ready, 3)
+                await until(started.is_not_ready, 10)
                 assert await started.health(LIVENESS) == SERVING
                 await superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-                await until(started.is_ready, 3)
+                await until(started.is_ready, 10)
         await superuser.close()
         events = [line["event"] for line in lines if line["event"] in ("ready", "waiting for the database")]
         assert events == ["ready", "waiting for the database", "ready"]
@@ -235,12 +237,12 @@ class TestStop:
                 async with bank.pool.acquire() as connection, connection.transaction():
                     await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", source)
                     call = TransferServiceStub(started.channel).CreateTransfer(request, metadata=bearer(token))
-                    await asyncio.sleep(0.2)
+                    await bank.waits_for_locks(1)
                     started.stop.set()
-                    await until(started.is_not_ready, 1)
+                    await until(started.is_not_ready, 5)
                     assert not call.done()
                 assert (await call).transfer.amount_minor == 1
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(10):
                     await started.served
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await started.health()

@@ -25,6 +25,7 @@ from server.interceptor import CallInterceptor
 from server.quotas import CallQuota
 from server.sessions.callers import REMEMBERED_S, CallerStates
 from server.tokens import AccessTokens
+from tests.clocks import Clock
 from tests.conftest import CloneDatabase
 from tests.conftest import Database as MigratedDatabase
 from tests.server.bank_server import Metadata, refusal_of
@@ -272,24 +273,29 @@ class TestQuota:
     """One call a second, two at once."""
 
     @pytest.fixture
-    async def sample(self, clone_database: CloneDatabase) -> AsyncIterator[Sample]:
-        async with serving(clone_database, CallQuota(1)) as sample:
+    def clock(self) -> Clock:
+        return Clock(1000.0)
+
+    @pytest.fixture
+    async def sample(self, clone_database: CloneDatabase, clock: Clock) -> AsyncIterator[Sample]:
+        async with serving(clone_database, CallQuota(1, clock)) as sample:
             sample.behave = nothing
             yield sample
 
     @pytest.mark.parametrize("method", ["Own", "Pay"])
     async def test_user_beyond_it_is_refused_before_the_handler_and_told_when(
-        self, sample: Sample, method: str
+        self, sample: Sample, clock: Clock, method: str
     ) -> None:
         metadata = await sample.sign_in()
         for _ in range(2):
             await sample.call(method, metadata)
         refused = await refusal_of(sample.call(method, metadata))
         assert refused.why == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
-        assert 0 < refused.detail(RetryInfo).retry_delay.ToTimedelta().total_seconds() <= 1
+        delay_s = refused.detail(RetryInfo).retry_delay.ToTimedelta().total_seconds()
+        assert 0 < delay_s <= 1
         assert refused.detail(QuotaFailure).violations[0].subject == "RATE_LIMITED"
         assert sample.calls == 2
-        await asyncio.sleep(refused.detail(RetryInfo).retry_delay.ToTimedelta().total_seconds() + 0.05)
+        clock.now += delay_s
         await sample.call(method, metadata)
 
     async def test_users_do_not_share_and_addresses_do_not_count_for_them(self, sample: Sample) -> None:

@@ -24,7 +24,7 @@ from uuid_utils.compat import uuid7
 
 from local.ports import free_ports
 from server.config import Settings
-from server.database import Connection, Database, open_pool
+from server.database import CONNECTION_ERRORS, Connection, Database, open_pool
 from server.jobs import Job, payload
 from server.tokens import MAIL_TOKEN_TTL_S, RESET_PASSWORD, VERIFY_EMAIL, MailTokens, digest
 from tests.conftest import Database as TestDatabase
@@ -328,7 +328,7 @@ async def working(url: str, work: Callable[[Database], Awaitable[None]]) -> Asyn
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(asyncio.CancelledError, asyncpg.PostgresError, *CONNECTION_ERRORS):
             await task
         await pool.close()
 

@@ -18,7 +18,7 @@ from worker.failures import CannotSucceedError
 from worker.job_queue import JobQueue
 from worker.lanes import LANES
 from worker.outbox import Relay
-from worker.settings import MAIL, PROMPT, TRIES_MAX, open_redis
+from worker.settings import MAIL, PROMPT, SMTP_TIMEOUT_S, TRIES_MAX, open_redis
 
 
 @asynccontextmanager
@@ -126,7 +126,7 @@ class TestJobQueue:
             jobs += [(await bank.sign_up(f"late{number}"))[1] for number in range(5)]
             await Relay(bank.database, bank.redis, LANES).queue_waiting()
             # Less than any of the mails takes to be given up.
-            await eventually(lambda: all_are_done(bank, jobs), 8)
+            await eventually(lambda: all_are_done(bank, jobs), SMTP_TIMEOUT_S - 1)
             assert len(bank.sink.offered) == MAIL.jobs_at_once
 
     async def test_dead_job_is_not_run_again(self, bank: Bank) -> None:

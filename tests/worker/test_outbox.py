@@ -10,13 +10,18 @@ from server.jobs import Job
 from tests.worker.surroundings import Bank, link_to
 from worker.lanes import LANES
 from worker.outbox import Relay
-from worker.settings import MAIL, PROMPT, RELAY_BATCH, open_redis
+from worker.settings import MAIL, PROMPT, RELAY_BATCH, RELAY_PATIENCE_S, open_redis
 
 
 async def queued(bank: Bank) -> list[str]:
     """Ids in the queues, those of each first to be run first."""
     found = [await bank.redis.zrange(lane.queue_name, 0, -1) for lane in (PROMPT, MAIL)]
     return [job_id.decode() for job_ids in found for job_id in job_ids]
+
+
+async def lose_patience(bank: Bank) -> None:
+    """Let every job have been queued as long ago as the relay waits for it."""
+    await bank.alter(f"UPDATE outbox SET enqueue_time = enqueue_time - interval '{RELAY_PATIENCE_S} s'")
 
 
 class TestRelay:
@@ -75,22 +80,21 @@ class TestRelay:
 
     async def test_open_job_that_redis_lost_is_queued_again(self, bank: Bank) -> None:
         await bank.sign_up()
-        relay = Relay(bank.database, bank.redis, LANES, patience_s=0.2)
+        relay = Relay(bank.database, bank.redis, LANES)
         await relay.queue_waiting()
         await bank.redis.flushall()
         assert await relay.queue_waiting() == 0
-        await asyncio.sleep(0.25)
+        await lose_patience(bank)
         assert await relay.queue_waiting() == 2
         assert len(await queued(bank)) == 2
 
     async def test_job_that_runs_is_not_queued_again_beside_itself(self, bank: Bank) -> None:
         _, job, _ = await bank.sign_up()
-        relay = Relay(bank.database, bank.redis, {Job.OPEN_FIRST_ACCOUNT: PROMPT}, patience_s=0.5)
+        relay = Relay(bank.database, bank.redis, {Job.OPEN_FIRST_ACCOUNT: PROMPT})
         await relay.queue_waiting()
-        await asyncio.sleep(0.4)
+        await lose_patience(bank)
         await outbox.mark_outbox_job_started(bank.stored.pool, id=job, job=Job.OPEN_FIRST_ACCOUNT)
         await bank.redis.flushall()
-        await asyncio.sleep(0.2)
         assert await relay.queue_waiting() == 0
 
     async def test_job_put_off_further_than_any_retry_is_brought_near(self, bank: Bank) -> None:

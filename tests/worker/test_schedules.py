@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from server.database import CONNECTION_ERRORS, Database, open_pool
-from server.errors import CommitUnknown
+from server.errors import Unavailable
 from server.ledger.verification import verify
 from tests.worker.surroundings import Bank, eventually, worker_process
 from worker.schedules import Schedules
@@ -239,7 +239,7 @@ class TestExactlyOnce:
         async def work() -> None:
             pool = await open_pool(scene.bank.stored.app_url, size=1, settings={"application_name": "doomed"})
             while await scene.open_count():
-                with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError, CommitUnknown):
+                with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError, Unavailable):
                     await Schedules(Database(pool)).execute_due()
                 if choice.random() < 0.3 and await scene.bank.value("SELECT count(*) FROM transfers") < 200:
                     await scene.schedule()

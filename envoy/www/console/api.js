@@ -81,24 +81,25 @@ export function newRequestId() {
 }
 
 /**
- * Keeps the request id of what somebody means to do once. Asked again with the same fields it gives
- * the same id, however often the call failed, until `done` says that it happened.
+ * Keeps the requests of what somebody means to do once. Who means the same again is given the very
+ * same request, however often the call failed, until `done` says what became of it.
  *
- * @returns {{requestId: (fields: object) => string, done: (fields: object) => void}}
+ * @returns {{request: (meant: object, body?: object) => object, done: (meant: object) => void}}
+ *   body: What is sent for it beside a request id, if that is more.
  */
 export function createIntent() {
-  const ids = new Map();
-  const keyOf = (fields) => JSON.stringify(fields);
+  const requests = new Map();
+  const keyOf = (meant) => JSON.stringify(meant);
   return {
-    requestId(fields) {
-      const key = keyOf(fields);
-      if (!ids.has(key)) {
-        ids.set(key, newRequestId());
+    request(meant, body = meant) {
+      const key = keyOf(meant);
+      if (!requests.has(key)) {
+        requests.set(key, { ...body, request_id: newRequestId() });
       }
-      return ids.get(key);
+      return requests.get(key);
     },
-    done(fields) {
-      ids.delete(keyOf(fields));
+    done(meant) {
+      requests.delete(keyOf(meant));
     },
   };
 }
@@ -125,8 +126,9 @@ function send(method, path, { query = {}, body, token, signal, headers = {} }) {
 }
 
 function unreachable(response, error) {
-  // An answer that is no JSON came from something between here and the service.
-  return new ApiError({ status: response?.status ?? 0, reason: "UNREACHABLE", message: String(error) });
+  // A refusal that is no JSON came from something between here and the service; a good answer that is none broke off.
+  const status = !response || response.ok ? 0 : response.status;
+  return new ApiError({ status, reason: "UNREACHABLE", message: String(error) });
 }
 
 function refusal(status, answer) {

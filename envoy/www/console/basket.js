@@ -6,6 +6,9 @@ export function createBasket() {
   /** @type {Map<string, {product: object, quantity: number}>} */
   const lines = new Map();
   return {
+    /** The account it was last to be paid from. */
+    paymentAccountId: "",
+
     get lines() {
       return [...lines.values()];
     },
@@ -55,4 +58,9 @@ export function createBasket() {
       lines.clear();
     },
   };
+}
+
+/** Whether it can be ordered at all. */
+export function isSold(product) {
+  return product.state === "PRODUCT_STATE_ACTIVE";
 }

@@ -103,6 +103,11 @@ export function confirmed({ title, text, confirm, cancel }) {
   });
 }
 
+/** Cancel every dialog. */
+export function closeDialogs() {
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+}
+
 function filled(element, { on = {}, ...attributes }, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== false && value !== null && value !== undefined) {

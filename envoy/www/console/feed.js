@@ -3,6 +3,7 @@ import { ApiError, openStream } from "./api.js";
 const SILENCE_MS = 40_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+const STEADY_MS = 5_000;
 
 /**
  * Read server-sent events from a stream of bytes, however it is cut into pieces.
@@ -36,27 +37,35 @@ export async function* serverSentEvents(stream) {
 export async function followFeed({ session, cursor, onEvent, onState }) {
   let pause_ms = FIRST_PAUSE_MS;
   while (!session.ended) {
+    await untilVisible(onState);
+    let liveSince_ms = Infinity;
+    let end;
+    let retryDelay_ms = 0;
     try {
-      await untilVisible(onState);
       for await (const message of watch(session, cursor)) {
         onState("live");
-        pause_ms = FIRST_PAUSE_MS;
+        liveSince_ms = Math.min(liveSince_ms, Date.now());
         cursor = (message.event ?? message.heartbeat ?? message.end).cursor;
+        end = message.end?.reason;
         if (message.event) {
           onEvent(message.event);
-        } else if (message.end?.reason === "END_REASON_SESSION_ENDED") {
+        } else if (end === "END_REASON_SESSION_ENDED") {
           session.endedByService("revoked");
-        } else if (message.end && message.end.reason !== "END_REASON_TOKEN_EXPIRED") {
-          await sleep(FIRST_PAUSE_MS);
         }
       }
     } catch (error) {
-      if (!document.hidden && !session.ended) {
-        onState("connecting");
-        await sleep(Math.max(pause_ms, error.retryDelay_ms ?? 0));
-        pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
-      }
+      retryDelay_ms = error.retryDelay_ms ?? 0;
     }
+    if (session.ended || document.hidden || end === "END_REASON_TOKEN_EXPIRED") {
+      continue;
+    }
+    // Also after an answer that ends without a word: what stands between may give one at once, again and again.
+    onState("connecting");
+    if (Date.now() - liveSince_ms >= STEADY_MS) {
+      pause_ms = FIRST_PAUSE_MS;
+    }
+    await sleep(Math.max(pause_ms, retryDelay_ms));
+    pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
   }
 }
 

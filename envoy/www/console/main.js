@@ -1,6 +1,6 @@
-import { callApi } from "./api.js";
+import { callApi, createIntent } from "./api.js";
 import { createBasket } from "./basket.js";
-import { html } from "./dom.js";
+import { closeDialogs, html } from "./dom.js";
 import { followFeed } from "./feed.js";
 import { icon } from "./icons.js";
 import { Money } from "./money.js";
@@ -24,13 +24,16 @@ import { statementView } from "./views/statement.js";
  * @property {object | null} user
  * @property {Money} money
  * @property {ReturnType<typeof createBasket>} basket
+ * @property {Record<"account" | "order" | "payment", ReturnType<typeof createIntent>>} intents They
+ *   outlive a view as the basket does: whoever comes back still means the same.
  * @property {(hash: string) => void} go Show another view.
  * @property {(session: import("./session.js").Session) => Promise<void>} signedIn
+ * @property {() => Promise<void>} reload Read again what the shown view shows; what fails is said in it.
  * @property {() => Promise<void>} reloadUser
  *
  * A view is a function of the App and of what its address holds. It gives
- * `{title, node, load?, onEvent?}`: `load` is awaited once the node is shown, `onEvent` is told
- * what the feed says while it is shown.
+ * `{title, node, load?, concerns?}`: `load` is awaited once the node is shown, and again after each
+ * event of the feed that `concerns` it.
  */
 
 const OUTSIDE = {
@@ -52,12 +55,18 @@ const part = (id) => document.getElementById(id);
 let shown = null;
 let goal = "";
 
+/** What somebody has begun here. */
+const begun = () => ({
+  basket: createBasket(),
+  intents: { account: createIntent(), order: createIntent(), payment: createIntent() },
+});
+
 /** @type {App} */
 const app = {
   session: null,
   user: null,
   money: null,
-  basket: createBasket(),
+  ...begun(),
   go(hash) {
     if (location.hash === hash) {
       show();
@@ -79,6 +88,9 @@ const app = {
     app.go(goal || "#/accounts");
     goal = "";
   },
+  reload() {
+    return load(shown);
+  },
   async reloadUser() {
     app.user = (await app.session.call("GET", "/v1/users/me")).user;
     renderFrame();
@@ -87,7 +99,8 @@ const app = {
 
 /** Back to the sign-in view, with nothing left of who was here. */
 function leave(why) {
-  Object.assign(app, { session: null, user: null, basket: createBasket() });
+  closeDialogs();
+  Object.assign(app, { session: null, user: null, ...begun() });
   renderFrame();
   app.go("#/sign-in");
   notify(why);
@@ -97,7 +110,9 @@ function onEvent(event) {
   if (/^user\./.test(event.type)) {
     app.reloadUser().catch(() => {});
   }
-  shown?.onEvent?.(event);
+  if (shown?.concerns?.(event)) {
+    load(shown);
+  }
 }
 
 function showState(state) {
@@ -127,6 +142,7 @@ async function show() {
     history.replaceState(null, "", "#/accounts");
     return show();
   }
+  closeDialogs();
   const first = shown === null;
   const view = (app.session ? INSIDE : OUTSIDE)[name](app, id && decodeURIComponent(id));
   shown = view;
@@ -144,21 +160,44 @@ async function load(view) {
   view.node.setAttribute("aria-busy", "true");
   try {
     await view.load?.();
+    view.loaded = true;
+    clearProblem(view);
   } catch (error) {
     if (shown === view && app.session) {
-      const again = html("button", { type: "button", on: { click: () => retry(view, problem) } }, "Try again");
-      const problem = html("div", { class: "problem", role: "alert" }, html("p", {}, explain(error)), again);
-      view.node.append(problem);
+      showProblem(view, view.loaded ? `${explain(error)} What is shown may be out of date.` : explain(error));
     }
   } finally {
     view.node.removeAttribute("aria-busy");
   }
 }
 
-function retry(view, problem) {
-  problem.remove();
-  view.node.querySelector("h1").focus();
-  load(view);
+/** Say below the heading that the view could not be read. */
+function showProblem(view, text) {
+  const problem = problemOf(view);
+  if (problem) {
+    problem.firstElementChild.textContent = text;
+    return;
+  }
+  const retry = () => {
+    clearProblem(view);
+    view.node.querySelector("h1").focus();
+    load(view);
+  };
+  const again = html("button", { type: "button", on: { click: retry } }, "Try again");
+  const top = [...view.node.children].find((child) => child.matches("h1, :has(h1)"));
+  top.after(html("div", { class: "problem", role: "alert" }, html("p", {}, text), again));
+}
+
+function problemOf(view) {
+  return view.node.querySelector(":scope > .problem");
+}
+
+function clearProblem(view) {
+  const problem = problemOf(view);
+  if (problem?.contains(document.activeElement)) {
+    view.node.querySelector("h1").focus();
+  }
+  problem?.remove();
 }
 
 function markTab(name) {

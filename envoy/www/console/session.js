@@ -3,6 +3,8 @@ import { ApiError, callApi } from "./api.js";
 const LONGEST_MARGIN_MS = 60_000;
 const SHARE_OF_LIFETIME = 0.25;
 const REFRESH_TRIES = 4;
+// A second less than the service allows, for the way there.
+const PRESENTABLE_MS = 9_000;
 
 /**
  * Somebody who has signed in. The tokens live in this object and nowhere else: they are gone with
@@ -12,6 +14,8 @@ export class Session {
   #id;
   #accessToken;
   #refreshToken;
+  /** When the refresh token was first shown and its answer lost; 0 if that has not happened. */
+  #shownAt_ms = 0;
   #renewAt_ms;
   #timer;
   #renewal = null;
@@ -74,7 +78,7 @@ export class Session {
     return this.#accessToken;
   }
 
-  /** Forget the tokens because the service has ended the session. */
+  /** Forget the tokens because the session is over. */
   endedByService(why) {
     if (!this.#ended) {
       this.#forget();
@@ -116,9 +120,21 @@ export class Session {
     return this.#renewal;
   }
 
-  /** The same refresh token may be shown again within ten seconds, so a lost answer costs nothing. */
+  /**
+   * The same refresh token may be shown again within ten seconds, so a lost answer costs nothing.
+   * Shown later it counts as stolen; by the clock, since a timer stands still while the machine sleeps.
+   */
   async #exchange() {
     for (let attempt = 1; ; attempt += 1) {
+      if (this.#shownAt_ms && Date.now() - this.#shownAt_ms >= PRESENTABLE_MS) {
+        this.endedByService("expired");
+        throw new ApiError({ status: 401, reason: "UNAUTHENTICATED", message: "the refresh token is used up" });
+      }
+      if (!navigator.onLine) {
+        // Nothing would be sent, so the token stays as good as it was.
+        throw new ApiError({ status: 0, reason: "UNREACHABLE", message: "offline" });
+      }
+      const sentAt_ms = Date.now();
       try {
         const body = { refresh_token: this.#refreshToken };
         const answer = await callApi("POST", "/v1/sessions:refresh", { body, signal: AbortSignal.timeout(5_000) });
@@ -130,6 +146,9 @@ export class Session {
         if (error instanceof ApiError && error.status === 401) {
           this.endedByService(error.reason === "SESSION_REVOKED" ? "revoked" : "expired");
           throw error;
+        }
+        if (!(error instanceof ApiError) || error.outcomeUnknown) {
+          this.#shownAt_ms ||= sentAt_ms;
         }
         if (attempt === REFRESH_TRIES) {
           throw error instanceof ApiError
@@ -145,6 +164,7 @@ export class Session {
     this.#id = answer.session.id;
     this.#accessToken = answer.access_token;
     this.#refreshToken = answer.refresh_token;
+    this.#shownAt_ms = 0;
     // Both instants are the service's, so a wrong clock on this machine does no harm.
     const lifetime_ms = Date.parse(answer.access_token_expire_time) - Date.parse(answer.session.last_refresh_time);
     const wait_ms = lifetime_ms - Math.min(LONGEST_MARGIN_MS, lifetime_ms * SHARE_OF_LIFETIME);

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from bankdb.accounts import GetAccountRow
 
 from server.accounts.errors import AccountNotEmpty, OverdraftInUse
 from server.accounts.standing import AccountStanding, SettingsChange
@@ -14,6 +16,7 @@ from server.errors import (
     AccountClosed,
     AccountFrozen,
     BankError,
+    DatabaseUnavailable,
     Forbidden,
     InsufficientFunds,
     NotFound,
@@ -23,6 +26,7 @@ from server.errors import (
 )
 from server.ledger.movements import UNRESOLVED, Held, Kind
 from tests.server.bank import Bank, Person, caller, movement, running_ledger
+from tests.worker.surroundings import eventually
 
 
 @pytest.fixture
@@ -33,6 +37,10 @@ async def banker(bank: Bank) -> Person:
 @pytest.fixture
 async def own(bank: Bank, alice: Person) -> UUID:
     return await bank.account(alice)
+
+
+async def has_paid(bank: Bank, account_id: UUID) -> bool:
+    return (await bank.get(account_id)).entry_count > 1
 
 
 async def events(bank: Bank, account_id: UUID) -> list[tuple[str, object]]:
@@ -110,7 +118,10 @@ class TestUpdate:
             *(standing.update(SettingsChange(own, 1, display_name=f"{n}"), caller(alice)) for n in range(10)),
             return_exceptions=True,
         )
-        assert sum(isinstance(result, StaleVersion) for result in results) == 9
+        kinds = Counter(type(result) for result in results)
+        # On a busy machine some find no connection in time.
+        assert kinds.keys() <= {GetAccountRow, StaleVersion, DatabaseUnavailable}
+        assert (kinds[GetAccountRow], kinds[StaleVersion] > 0) == (1, True)
         assert (await bank.get(own)).version == 2
 
     async def test_limit_below_what_is_used_is_refused(
@@ -209,7 +220,7 @@ class TestFreeze:
         self, bank: Bank, standing: AccountStanding, banker: Person
     ) -> None:
         alice, bob = await bank.person(), await bank.person()
-        source, destination = await bank.account(alice, 1_000), await bank.account(bob)
+        source, destination = await bank.account(alice, 100_000), await bank.account(bob)
         stop = asyncio.Event()
 
         async def spend() -> int:
@@ -224,14 +235,14 @@ class TestFreeze:
             return spent
 
         spenders = [asyncio.create_task(spend()) for _ in range(4)]
-        await asyncio.sleep(0.2)
+        await eventually(lambda: has_paid(bank, source))
         await standing.freeze(source, caller(banker, Role.BANKER))
         left = await bank.posted_minor(source)
         await asyncio.sleep(0.2)
         stop.set()
         spent = sum(await asyncio.gather(*spenders))
-        assert 0 < spent < 1_000
-        assert (left, await bank.posted_minor(source)) == (1_000 - spent, 1_000 - spent)
+        assert 0 < spent < 100_000
+        assert (left, await bank.posted_minor(source)) == (100_000 - spent, 100_000 - spent)
         assert await bank.adds_up()
 
 

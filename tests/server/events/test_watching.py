@@ -102,9 +102,8 @@ class TestSlowWatcher:
                 assert await anext(watch) == Silence(0)
                 await happen(bank, alice, 10 * PENDING_MAX)
                 await feed.sequenced()
-                await asyncio.sleep(0.5)
                 (subscription,) = watches._hub._subscriptions
-                assert subscription.behind
+                await until(lambda: subscription.behind)
                 assert len(subscription._pending) == 0
                 told = [await anext(watch) for _ in range(10 * PENDING_MAX)]
         assert [fact.event.position for fact in told if isinstance(fact, Fact)] == list(range(1, 10 * PENDING_MAX + 1))

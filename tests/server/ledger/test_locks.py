@@ -58,15 +58,11 @@ class TestLockOrder:
         """Whatever order the movements name the accounts in."""
         alice = await bank.person()
         lowest, *others = sorted([await bank.account(alice, 100) for _ in range(12)])
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
         free = "SELECT id FROM accounts WHERE id = ANY($1) FOR UPDATE SKIP LOCKED"
         async with bank.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", lowest)
             calls = [asyncio.create_task(bank.ledger.post(movement(alice, each, lowest, 1))) for each in others[::-1]]
-            while not await bank.pool.fetchval(waiting):
-                await asyncio.sleep(0.001)
+            await bank.waits_for_locks(1)
             assert len(await bank.pool.fetch(free, others)) == len(others)
         await asyncio.gather(*calls)
         assert await bank.posted_minor(lowest) == 100 + len(others)
@@ -82,7 +78,7 @@ class TestReadUnderLock:
             async with bank.pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", source)
                 calls = [asyncio.create_task(ledger.post(call)) for ledger in (bank.ledger, other)]
-                await asyncio.sleep(0.05)
+                await bank.waits_for_locks(2)
             outcomes = await asyncio.gather(*calls)
 
         assert {type(outcome) for outcome in outcomes} == {Posted, Replay}

@@ -89,7 +89,7 @@ class TestConsistent:
         await scene.break_by("BEGIN; LOCK TABLE entries")
         checking = asyncio.create_task(verify(bank.database))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'entries'::regclass"
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             while not await bank.pool.fetchval(waiting):
                 await asyncio.sleep(0.01)
         await scene.break_by("UPDATE accounts SET posted_minor = posted_minor + 5 WHERE id = $1", scene.destination)

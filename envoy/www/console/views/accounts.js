@@ -1,5 +1,4 @@
 import { concernsAccounts, isOpen, kindInWords, listAccounts, nameOf } from "../accounts.js";
-import { createIntent } from "../api.js";
 import { coalesced, emptyState, facts, heading, html, replaceKeepingFocus, time } from "../dom.js";
 import { createField, createForm, createSelect } from "../form.js";
 import { icon } from "../icons.js";
@@ -24,7 +23,7 @@ export function accountsView(app) {
     replaceKeepingFocus(cards, ...accounts.map((account) => cardOf(app, account)));
     replaceKeepingFocus(recent, activity(app, accounts, transfers));
   });
-  open.addEventListener("click", () => openingDialog(app, load));
+  open.addEventListener("click", () => openingDialog(app));
   const node = html(
     "div",
     {},
@@ -32,7 +31,7 @@ export function accountsView(app) {
     cards,
     html("section", { class: "card" }, html("h2", {}, "Recent activity"), recent),
   );
-  return { title: "Accounts", node, load, onEvent: (event) => concernsAccounts(event) && load().catch(() => {}) };
+  return { title: "Accounts", node, load, concerns: concernsAccounts };
 }
 
 function cardOf(app, account) {
@@ -108,8 +107,7 @@ function activityRow(app, own, transfer) {
   );
 }
 
-function openingDialog(app, reload) {
-  const intent = createIntent();
+function openingDialog(app) {
   const currencies = app.money.currencies.map((each) => [each.currency_code, `${each.currency_code} – ${each.name}`]);
   const currency = createField({ name: "currency_code", label: "Currency", control: createSelect(currencies) });
   currency.control.value = "USD";
@@ -126,11 +124,12 @@ function openingDialog(app, reload) {
     submit: "Open it",
     more: [cancel],
     onSubmit: async (values) => {
-      const body = { ...values, request_id: intent.requestId(values) };
+      const body = app.intents.account.request(values);
       const { account } = await app.session.call("POST", "/v1/accounts", { body });
+      app.intents.account.done(values);
       dialog.close();
       notify(`${nameOf(account)} is open.`, "good");
-      await reload();
+      await app.reload();
     },
   });
   const title = html("h2", { id: "opening-title" }, "Open an account");

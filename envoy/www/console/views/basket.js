@@ -1,5 +1,5 @@
 import { isOpen, listAccounts, optionOf } from "../accounts.js";
-import { createIntent } from "../api.js";
+import { isSold } from "../basket.js";
 import { html, replaceKeepingFocus } from "../dom.js";
 import { createField, createForm, createSelect } from "../form.js";
 import { notify } from "../notices.js";
@@ -9,13 +9,13 @@ import { explain } from "../refusals.js";
  * The basket beside the shop, and the order that comes of it.
  *
  * @param {import("../main.js").App} app
- * @param {{onChange: () => void, reload: () => Promise<void>}} shop onChange: draw prices and stock
- *   again; reload: read them again.
+ * @param {{onChange: () => void, onLearned: (products: object[]) => void}} shop onChange: draw stock
+ *   again; onLearned: these products are not what they were.
  * @returns {{node: HTMLElement, link: HTMLElement, render: () => void, load: () => Promise<void>}}
  */
-export function basketPanel(app, { onChange, reload }) {
+export function basketPanel(app, { onChange, onLearned }) {
   const { basket, money } = app;
-  const intent = createIntent();
+  const intent = app.intents.order;
   const amount = (minor) => money.format(minor, basket.currencyCode);
   const title = html("h2", { tabindex: "-1" }, "Basket");
   const link = html("button", {
@@ -43,24 +43,36 @@ export function basketPanel(app, { onChange, reload }) {
       error.outcomeUnknown ? `${explain(error)} It is ordered once, however often you send it.` : "",
     onSubmit: async ({ payment_account_id }) => {
       const items = basket.lines.map(({ product, quantity }) => ({ product_id: product.id, quantity }));
-      const body = { payment_account_id, items, expected_total_minor: basket.total_minor.toString() };
+      const meant = { payment_account_id, items };
+      basket.paymentAccountId = payment_account_id;
+      // Another price makes it no other order: the total is the one that was shown when it was first sent.
+      const body = intent.request(meant, { ...meant, expected_total_minor: basket.total_minor.toString() });
+      let replayed;
       try {
-        const request = { ...body, request_id: intent.requestId(body) };
-        await app.session.call("POST", "/v1/orders", { body: request });
+        ({ replayed } = await app.session.call("POST", "/v1/orders", { body }));
       } catch (error) {
-        // What the shop shows is out of date then.
+        // Nothing was ordered, and what is shown is out of date.
         if (["OUT_OF_STOCK", "PRICE_CHANGED", "PRODUCT_ARCHIVED"].includes(error.reason)) {
-          await reload();
+          intent.done(meant);
+          await learn();
         }
         throw error;
       }
-      intent.done(body);
+      intent.done(meant);
       basket.clear();
-      notify("Ordered. The money is reserved until it is shipped.", "good");
+      const words = replayed ? "This was ordered before, and is ordered once." : "Ordered.";
+      notify(`${words} The money is reserved until it is shipped.`, "good");
       app.go("#/orders");
     },
   });
 
+  const learn = async () => {
+    const paths = basket.lines.map(({ product }) => `/v1/products/${product.id}`);
+    const answers = await Promise.all(paths.map((path) => app.session.call("GET", path)));
+    const products = answers.map(({ product }) => product);
+    basket.refresh(products);
+    onLearned(products);
+  };
   const set = (product, quantity) => {
     basket.set(product, quantity);
     onChange();
@@ -83,7 +95,7 @@ export function basketPanel(app, { onChange, reload }) {
   };
   const offerAccounts = () => {
     const fitting = accounts.filter((each) => each.currency_code === basket.currencyCode);
-    const chosen = account.control.value;
+    const chosen = account.control.value || basket.paymentAccountId;
     account.control.replaceChildren(...createSelect(fitting.map((each) => optionOf(each, money))).children);
     account.control.value = fitting.some(({ id }) => id === chosen) ? chosen : (fitting[0]?.id ?? "");
     account.complain(fitting.length ? "" : `You have no account in ${basket.currencyCode}.`);
@@ -110,6 +122,7 @@ function lineOf({ product, quantity }, amount, set) {
       text,
     );
   const short = BigInt(quantity) > BigInt(product.available);
+  const complaint = isSold(product) ? short && `Only ${product.available} left` : "Not sold any more";
   return html(
     "li",
     {},
@@ -117,7 +130,7 @@ function lineOf({ product, quantity }, amount, set) {
       "span",
       { class: "what" },
       product.name,
-      short ? html("span", { class: "complaint" }, `Only ${product.available} left`) : null,
+      complaint ? html("span", { class: "complaint" }, complaint) : null,
     ),
     html(
       "span",

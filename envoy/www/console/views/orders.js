@@ -41,7 +41,7 @@ export function ordersView(app) {
     const changed = orders.filter((order) => known.has(order.id) && known.get(order.id) !== statesOf(order));
     changed.forEach((order) => notify(`${itemsOf(order)}: ${stateInWords(order).toLowerCase()}.`, "good"));
     orders.forEach((order) => known.set(order.id, statesOf(order)));
-    const cards = orders.map((order) => cardOf(app, order, changed.includes(order), load));
+    const cards = orders.map((order) => cardOf(app, order, changed.includes(order)));
     const empty = emptyState(
       "No orders yet",
       "What you order appears here.",
@@ -55,8 +55,8 @@ export function ordersView(app) {
     load().catch((error) => notify(explain(error), "bad"));
   });
   const node = html("div", {}, heading("Orders"), list, more);
-  const onEvent = (event) => /^(order|hold|transfer)\./.test(event.type) && load().catch(() => {});
-  return { title: "Orders", node, load, onEvent };
+  const concerns = (event) => /^(order|hold|transfer)\./.test(event.type);
+  return { title: "Orders", node, load, concerns };
 }
 
 async function read(app, pages) {
@@ -87,7 +87,7 @@ function itemsOf(order) {
   return rest.length ? `${first.product_name} and ${rest.length} more` : first.product_name;
 }
 
-function cardOf(app, order, changed, reload) {
+function cardOf(app, order, changed) {
   const amount = (minor) => app.money.format(minor, order.currency_code);
   const over = order.state in STATES;
   const tone = over ? "bad" : order.state === "ORDER_STATE_COMPLETED" ? "good" : "news";
@@ -121,7 +121,7 @@ function cardOf(app, order, changed, reload) {
       "div",
       { class: "card-foot" },
       html("p", { class: "small" }, `${PAYMENTS[order.payment_state]}${refunded} · `, time(order.create_time)),
-      cancelable(order) ? cancelButton(app, order, reload) : null,
+      cancelable(order) ? cancelButton(app, order) : null,
     ),
   );
 }
@@ -142,7 +142,7 @@ function cancelable(order) {
   return order.state === "ORDER_STATE_PLACED" && order.fulfillment_state === "FULFILLMENT_STATE_RESERVED";
 }
 
-function cancelButton(app, order, reload) {
+function cancelButton(app, order) {
   const name = itemsOf(order);
   const cancel = async () => {
     const words = { title: "Cancel the order?", text: `${name}. The money on your account is free again at once.` };
@@ -154,7 +154,7 @@ function cancelButton(app, order, reload) {
     } catch (error) {
       notify(explain(error), "bad");
     }
-    await reload().catch(() => {});
+    await app.reload();
   };
   const attributes = {
     type: "button",

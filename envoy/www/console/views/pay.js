@@ -1,5 +1,4 @@
 import { concernsAccounts, isOpen, listAccounts, nameOf, optionOf } from "../accounts.js";
-import { createIntent } from "../api.js";
 import { coalesced, emptyState, facts, heading, html } from "../dom.js";
 import { createField, createForm, createSelect, FieldError } from "../form.js";
 import { notify } from "../notices.js";
@@ -14,7 +13,6 @@ import { explain } from "../refusals.js";
  */
 export function payView(app, accountId) {
   const accounts = new Map();
-  const intent = createIntent();
   const source = createField({
     name: "source_account_id",
     label: "From",
@@ -53,7 +51,7 @@ export function payView(app, accountId) {
     explainError: (error) => (error.reason === "NOT_FOUND" ? "" : undefined),
     onSubmit: async (values) => {
       const payment = await prepared(app, accounts.get(values.source_account_id), values);
-      stage.replaceChildren(review(app, intent, payment, { back, finish }));
+      stage.replaceChildren(review(app, payment, { back, finish }));
       stage.querySelector("h2").focus();
     },
   });
@@ -83,7 +81,7 @@ export function payView(app, accountId) {
   });
   stage.append(form);
   const node = html("div", {}, heading("Pay somebody"), stage);
-  return { title: "Pay", node, load, onEvent: (event) => concernsAccounts(event) && load().catch(() => {}) };
+  return { title: "Pay", node, load, concerns: concernsAccounts };
 }
 
 /** The oldest account with money on it. */
@@ -125,7 +123,7 @@ async function findPayee(app, username, currencyCode) {
   }
 }
 
-function review(app, intent, payment, { back, finish }) {
+function review(app, payment, { back, finish }) {
   const { account, payee, body } = payment;
   const amount = (minor) => app.money.format(minor, account.currency_code);
   const change = html("button", { type: "button", class: "secondary", on: { click: back } }, "Change");
@@ -138,10 +136,11 @@ function review(app, intent, payment, { back, finish }) {
     explainError: (error) =>
       error.outcomeUnknown ? `${explain(error)} It is paid once, however often you send it.` : "",
     onSubmit: async () => {
-      const request = { ...body, request_id: intent.requestId(body) };
-      await app.session.call("POST", "/v1/transfers", { body: request });
-      intent.done(body);
-      notify(`${amount(body.amount_minor)} sent to ${payee.username}.`, "good");
+      const request = app.intents.payment.request(body);
+      const { replayed } = await app.session.call("POST", "/v1/transfers", { body: request });
+      app.intents.payment.done(body);
+      const sent = `${amount(body.amount_minor)} ${replayed ? "was sent" : "sent"} to ${payee.username}`;
+      notify(replayed ? `${sent} before, and is paid once.` : `${sent}.`, "good");
       finish(payment);
     },
   });

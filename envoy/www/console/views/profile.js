@@ -72,7 +72,7 @@ export function profileView(app) {
       payable,
     ),
   );
-  return { title: "Profile", node, load, onEvent: (event) => event.type.startsWith("user.") && load().catch(() => {}) };
+  return { title: "Profile", node, load, concerns: (event) => event.type.startsWith("user.") };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isSold } from "../basket.js";
 import { coalesced, emptyState, heading, html, replaceKeepingFocus } from "../dom.js";
 import { notify } from "../notices.js";
 import { explain } from "../refusals.js";
@@ -22,31 +23,35 @@ export function shopView(app) {
     placeholder: "Search products",
     autocomplete: "off",
   });
-  let products = [];
-  let pageToken = "";
+  let listed = { words: "", products: [], pageToken: "" };
 
-  const page = (token) =>
-    app.session.call("GET", "/v1/products", {
-      query: { query: search.value.trim(), page_size: PAGE_SIZE, page_token: token },
-    });
+  const read = async (words, pageToken) => {
+    const query = { query: words, page_size: PAGE_SIZE, page_token: pageToken };
+    const answer = await app.session.call("GET", "/v1/products", { query });
+    app.basket.refresh(answer.products);
+    return answer;
+  };
   const render = () => {
+    const { words, products, pageToken } = listed;
     const empty = html(
       "li",
       { class: "card" },
-      emptyState("Nothing found", search.value.trim() ? "Try other words." : "Nothing is on sale yet."),
+      emptyState("Nothing found", words ? "Try other words." : "Nothing is on sale yet."),
     );
     replaceKeepingFocus(list, ...(products.length ? products.map((product) => cardOf(app, product, add)) : [empty]));
     more.hidden = !pageToken;
     panel.render();
   };
-  const load = coalesced(async () => {
-    const answer = await page("");
-    products = answer.products;
-    pageToken = answer.next_page_token;
-    app.basket.refresh(products);
-    found.textContent =
-      products.length === 1 ? "1 product" : `${products.length}${pageToken ? " or more" : ""} products`;
+  const show = (next) => {
+    listed = next;
+    const count = listed.products.length;
+    found.textContent = count === 1 ? "1 product" : `${count}${listed.pageToken ? " or more" : ""} products`;
     render();
+  };
+  const load = coalesced(async () => {
+    const words = search.value.trim();
+    const { products, next_page_token: pageToken } = await read(words, "");
+    show({ words, products, pageToken });
     await panel.load();
   });
   const add = (product) => {
@@ -61,7 +66,11 @@ export function shopView(app) {
     notify(`${product.name} is in the basket.`);
     render();
   };
-  const panel = basketPanel(app, { onChange: render, reload: load });
+  const replace = (fresh) => {
+    const byId = new Map(fresh.map((product) => [product.id, product]));
+    show({ ...listed, products: listed.products.map((each) => byId.get(each.id) ?? each).filter(isSold) });
+  };
+  const panel = basketPanel(app, { onChange: render, onLearned: replace });
 
   let typing;
   search.addEventListener("input", () => {
@@ -69,13 +78,21 @@ export function shopView(app) {
     typing = setTimeout(() => load().catch((error) => notify(explain(error), "bad")), TYPING_MS);
   });
   more.addEventListener("click", async () => {
+    if (more.getAttribute("aria-disabled") === "true") {
+      return;
+    }
+    more.setAttribute("aria-disabled", "true");
+    const before = listed;
     try {
-      const answer = await page(pageToken);
-      products.push(...answer.products);
-      pageToken = answer.next_page_token;
-      render();
+      const { products, next_page_token: pageToken } = await read(before.words, before.pageToken);
+      // The page belongs to the list it was asked for, and to no other that was found meanwhile.
+      if (listed === before) {
+        show({ ...before, products: [...before.products, ...products], pageToken });
+      }
     } catch (error) {
       notify(explain(error), "bad");
+    } finally {
+      more.removeAttribute("aria-disabled");
     }
   });
   const node = html(

@@ -16,24 +16,37 @@ const RANGES = { 7: "7 days", 30: "30 days", 90: "90 days", all: "All" };
  */
 export function statementView(app, accountId) {
   let range = "30";
+  let drawn = "";
   const table = { rows: SHOWN_AT_FIRST };
   const title = heading("Statement");
   const body = html("div", { class: "stack" });
   const pay = html("a", { class: "button", href: `#/pay/${accountId}`, hidden: true }, "Pay from here");
-  const load = coalesced(async () => {
-    const wanted = range;
+  const draw = async (wanted) => {
     const { account } = await app.session.call("GET", `/v1/accounts/${encodeURIComponent(accountId)}`);
     const booked = await read(app, accountId, wanted);
     title.textContent = nameOf(account);
     pay.hidden = !isOpen(account);
     if (wanted === range) {
       replaceKeepingFocus(body, ...contents(app, account, booked, { range: RANGES[range], table }));
+      drawn = range;
+    }
+  };
+  const load = coalesced(async () => {
+    try {
+      await draw(range);
+    } catch (error) {
+      // Totals of another range than the chosen one would be taken for its own.
+      if (drawn !== range) {
+        body.replaceChildren();
+        drawn = "";
+      }
+      throw error;
     }
   });
   const choose = (value) => {
     range = value;
     table.rows = SHOWN_AT_FIRST;
-    return load().catch(() => {});
+    return app.reload();
   };
   const node = html(
     "div",
@@ -43,7 +56,7 @@ export function statementView(app, accountId) {
     rangeChoice(range, choose),
     body,
   );
-  return { title: "Statement", node, load, onEvent: (event) => concernsAccounts(event) && load().catch(() => {}) };
+  return { title: "Statement", node, load, concerns: concernsAccounts };
 }
 
 function rangeChoice(chosen, onChoose) {
