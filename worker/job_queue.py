@@ -24,7 +24,7 @@ from server.tracing import Tracing
 from worker.failures import CannotSucceedError, JobError, describe
 from worker.metrics import JOB_AGE, JOBS
 from worker.settings import QUEUE_POLL_S, RETRY_DELAY_MAX_S, TRIES_MAX, Lane
-from worker.supervision import is_outage
+from worker.supervision import heed_stop, is_outage
 
 Work = Callable[[UUID, dict[str, Any]], Awaitable[None]]
 """Does a job, given its outbox id and payload, and marks it done in the outbox. Safe to run twice."""
@@ -169,6 +169,10 @@ class _Worker(Worker):
             await self.pool.zrem(self.queue_name, *foreign)
             log.warning("queue_garbage_removed", count=len(foreign))
         await super().start_jobs([job_id for job_id in job_ids if job_id not in foreign])
+
+    async def heart_beat(self) -> None:
+        heed_stop()
+        await super().heart_beat()
 
     async def drain(self, grace_s: float) -> None:
         """Let running jobs end, and put those back that do not within the grace."""

@@ -11,6 +11,7 @@ from bankdb import outbox
 from server.database import Connection, Database
 from worker.metrics import DEAD_LETTERS, OUTBOX_AGE, OUTBOX_OPEN, OUTBOX_QUEUED
 from worker.settings import RELAY_BATCH, RELAY_PATIENCE_S, RELAY_POLL_S, RELAY_TIMEOUT_S, RETRY_DELAY_MAX_S, Lane
+from worker.supervision import heed_stop
 
 _MEASURE_INTERVAL_S = 5.0
 _PUT_OFF_MAX_MS = 1.5 * RETRY_DELAY_MAX_S * 1000
@@ -44,6 +45,7 @@ class Relay:
         """
         next_measure = 0.0
         while True:
+            heed_stop()
             count = await self.queue_waiting()
             if monotonic() >= next_measure:
                 next_measure = monotonic() + _MEASURE_INTERVAL_S

@@ -66,6 +66,19 @@ def is_of_one(error: BaseException) -> bool:
     return isinstance(error, asyncpg.QueryCanceledError) or not is_outage(error)
 
 
+def heed_stop() -> None:
+    """End a task that was cancelled and is still running; for tasks that use Redis, once in every turn.
+
+    Before Python 3.12 asyncio.wait_for, through which the client of Redis sends, loses a cancellation that comes
+    just as it ends: such a task would go on for ever, and with it the worker.
+
+    Raises:
+        asyncio.CancelledError: It was cancelled.
+    """
+    if _is_stopping():
+        raise asyncio.CancelledError
+
+
 def _is_stopping() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

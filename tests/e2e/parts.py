@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ from migrate.runner import MIGRATIONS_DIR, migrate
 from server.config import Settings
 from server.keys import load, write_new
 from server.tokens import AccessTokens
-from tests.e2e.wire import CALL_TIMEOUT_S, GrpcWire, JsonWire
+from tests.e2e.wire import CALL_TIMEOUT_S, Answer, GrpcWire, JsonWire
 from tests.envoy.gateway import Gateway, running_gateway
 
 PROCESSES = 2
@@ -129,9 +129,17 @@ class Parts:
         await asyncio.wait_for(self.postgres.wait_ready(), _START_TIMEOUT_S)
 
     async def kill_postgres(self) -> None:
-        """SIGKILL to every process of it."""
-        self.signal_postgres(signal.SIGKILL)
+        """SIGKILL to every process of it; none is left when it returns."""
+        pid = self.postgres.process.pid
+        self.signal_postgres(signal.SIGSTOP)  # a postmaster that stands still has no further children
+        family = [pid, *below(pid)]
+        for each in family:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         await self.postgres.process.wait()
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while any(map(_runs, family)):
+                await asyncio.sleep(0.01)
 
     def signal_postgres(self, number: signal.Signals) -> None:
         """Signal the postmaster and all its children."""
@@ -230,7 +238,7 @@ class Parts:
 
     async def assert_ledger_adds_up(self) -> None:
         admin = await self.sign_in("ADMIN")
-        verdict = await JsonWire(self.gateway).call("VerifyLedger", {}, admin.token)
+        verdict = await once_served(lambda: JsonWire(self.gateway).call("VerifyLedger", {}, admin.token))
         assert verdict.code == "OK", verdict
         assert (verdict.reply["consistent"], verdict.reply["differences"]) == (True, [])
 
@@ -281,9 +289,27 @@ async def running_parts(
 
 
 async def until_ready(parts: Parts, within_s: float = 15) -> None:
+    """Wait until every living server takes calls, and the gateway too.
+
+    That is no promise for the next call. The gateway looks at the servers twice a second, and gives one up after two
+    bad looks: it may have had the first a while ago, and the second on its way when the server was ready. A call that
+    must succeed goes through `once_served`.
+    """
     async with asyncio.timeout(within_s):
+        # Asked first: for a second after all of them were lost the gateway says that it is ready.
+        for child in parts.servers:
+            if child.process.returncode is None:
+                await child.wait_ready()
         while (await parts.gateway.get("/readyz")).status != 200:
             await asyncio.sleep(0.02)
+
+
+async def once_served(call: Callable[[], Awaitable[Answer]], within_s: float = 15) -> Answer:
+    """The answer to a call that may be repeated, as soon as there is somebody to take it."""
+    async with asyncio.timeout(within_s):
+        while (answer := await call()).code == "UNAVAILABLE":
+            await asyncio.sleep(0.1)
+    return answer
 
 
 class DatabaseProxy:
@@ -396,6 +422,13 @@ def below(pid: int) -> list[int]:
         wave = [child for child, parent in parents.items() if parent in wave]
         found += wave
     return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _read(url: str) -> str:

@@ -48,6 +48,8 @@ UNCOUNTED = (
     *("webhook_feed", "webhook_deliveries"),
 )
 """Tables that record refusals, or that the worker writes when it gets round to it."""
+LIVING = {"webhooks": " WHERE delete_time IS NULL"}
+"""Rows that the worker removes in its own time when they are deleted count only until then."""
 TIMED_HEADERS = {"x-request-id", "date", "x-envoy-upstream-service-time"}
 
 
@@ -100,14 +102,15 @@ async def stored(bank: Bank) -> dict[str, Any]:
         UNCOUNTED,
     )
     names = [table["relname"] for table in tables]
-    counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in names)
+    counts = ", ".join(f"(SELECT count(*) FROM {name}{LIVING.get(name, '')}) AS {name}" for name in names)
     changing = (
         *("users", "sessions", "accounts", "holds", "scheduled_transfers", "mail_tokens", "refresh_tokens"),
         *("products", "orders", "order_items"),
     )
+    # The worker forgets the successor of a token half a minute after it was used; when that was is never changed.
+    row = "(to_jsonb(t) - 'successor_ciphertext')::text"
     digests = ", ".join(
-        f"(SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {name} AS t) AS rows_of_{name}"
-        for name in changing
+        f"(SELECT md5(string_agg({row}, ',' ORDER BY {row})) FROM {name} AS t) AS rows_of_{name}" for name in changing
     )
     return dict(await bank.owner.fetchrow(f"SELECT {counts}, {digests}"))
 

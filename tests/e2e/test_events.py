@@ -235,11 +235,18 @@ class TestFaults:
                 stream = await stack.enter_async_context(event_stream(parts.gateway.port, person.token))
                 assert stream.status == 200
             await parts.start_server(0)
-            await asyncio.sleep(1.5)
-            before = await calls_served(parts)
-            for _ in range(200):
+
+            async def call() -> None:
                 reply = await parts.gateway.get("/v1/users/me", ("authorization", f"Bearer {person.token}"))
                 assert reply.status == 200
+
+            async with asyncio.timeout(20):
+                # Until the gateway has noticed that it is back.
+                while not (await calls_served(parts))[0]:
+                    await call()
+            before = await calls_served(parts)
+            for _ in range(200):
+                await call()
             served = [after - earlier for after, earlier in zip(await calls_served(parts), before, strict=True)]
         assert sum(served) == 200
         assert min(served) > 75

@@ -36,7 +36,10 @@ class TestPartitioning:
             while len(log.done()) < 100 + 3 * PER_PARTITION:
                 await partition_events(owner, PER_PARTITION)
                 await event_queries.update_event_positions(owner, after_id=0)
-        assert log.codes().keys() == {"OK"}, log.reasons()
+        # A call that waits too long for the table that is being split is refused; each caller has one at a time.
+        assert log.codes().keys() <= {"OK", "ABORTED"}, log.reasons()
+        assert log.reasons().keys() <= {"", "CONTENTION"}
+        assert log.codes()["ABORTED"] <= 8
 
         assert len(await owner.fetch(_PARTITIONS, "entries")) == 4
         assert len(await owner.fetch(_PARTITIONS, "events")) >= 4

@@ -19,5 +19,5 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture(scope="session")
 async def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     async with running_gateway(tmp_path_factory.mktemp("gateway"), [upstream.port]) as gateway:
-        await wait_for_status(gateway, "/readyz", 200, within_s=5)
+        await wait_for_status(gateway, "/readyz", 200, within_s=15)
         yield gateway

@@ -10,7 +10,7 @@ SECRET = "v4.public.secret"
 class TestAccessLog:
     async def test_line_tells_the_call_without_query_token_or_body(self, upstream: Upstream, tmp_path: Path) -> None:
         async with running_gateway(tmp_path, [upstream.port]) as gateway:
-            await wait_for_status(gateway, "/readyz", 200, within_s=5)
+            await wait_for_status(gateway, "/readyz", 200, within_s=15)
             bearer = ("authorization", f"Bearer {SECRET}")
             reply = await gateway.get(f"/v1/transfers?page_token={SECRET}&reference={SECRET}", bearer)
             await gateway.get(f"/v1/nothing?token={SECRET}", bearer)

@@ -108,6 +108,6 @@ class TestRefusedNativeCall:
 class TestReflection:
     async def test_reflection_lists_services_where_it_is_let_through(self, upstream: Upstream, tmp_path: Path) -> None:
         async with running_gateway(tmp_path, [upstream.port], reflection=True) as gateway:
-            await wait_for_status(gateway, "/readyz", 200, within_s=5)
+            await wait_for_status(gateway, "/readyz", 200, within_s=15)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
                 assert "bank.v1.UserService" in await listed_services(channel)

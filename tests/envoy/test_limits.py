@@ -1,5 +1,4 @@
 import asyncio
-from http.client import RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,7 @@ class TestSlowClient:
     ) -> None:
         limits = {"request_headers_timeout: 10s": "request_headers_timeout: 1s"}
         async with running_gateway(tmp_path, [upstream.port], limits=limits) as gateway:
-            await wait_for_status(gateway, "/readyz", 200, within_s=5)
+            await wait_for_status(gateway, "/readyz", 200, within_s=15)
             request = b"GET /v1/users/me HTTP/1.1\r\nHost: a\r\nx-slow: "
             slow = [asyncio.create_task(gateway.send_raw(request)) for _ in range(50)]
             while not all(task.done() for task in slow):
@@ -58,7 +57,7 @@ class TestSlowClient:
     async def test_unfinished_body_is_cut_off(self, gateway: Gateway, upstream: Upstream) -> None:
         before = upstream.users.calls
         request = b"POST /v1/users HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\ngrpc-timeout: 1S\r\n\r\n{"
-        answer = await asyncio.wait_for(gateway.send_raw(request), 5)
+        answer = await asyncio.wait_for(gateway.send_raw(request), 15)
         # The gateway's clock or the server's, whichever is first.
         assert answer.split(b" ")[1] in {b"408", b"504"}
         assert b'"code":4' in answer
@@ -69,9 +68,9 @@ class TestTooMany:
     async def test_calls_beyond_the_cap_are_overloaded_and_not_sent(self, upstream: Upstream, tmp_path: Path) -> None:
         limits = {"max_requests: 8192": "max_requests: 2"}
         async with running_gateway(tmp_path, [upstream.port], limits=limits) as gateway:
-            await wait_for_status(gateway, "/readyz", 200, within_s=5)
+            await wait_for_status(gateway, "/readyz", 200, within_s=15)
             before = upstream.users.calls
-            replies = await asyncio.gather(*(gateway.get("/v1/users/sleep.0_5") for _ in range(5)))
+            replies = await asyncio.gather(*(gateway.get("/v1/users/sleep.2") for _ in range(5)))
         refused = [reply for reply in replies if reply.status == 503]
         assert [reply.reason for reply in refused] == ["OVERLOADED"] * 3
         assert refused[0].json()["details"][1]["retry_delay"] == "1s"
@@ -81,14 +80,23 @@ class TestTooMany:
         limits = {"connections: 4096": "connections: 2"}
         async with running_gateway(tmp_path, [upstream.port], limits=limits) as gateway:
             # Connections made while the gateway starts are not counted.
-            await wait_for_status(gateway, "/readyz", 200, within_s=5)
+            await wait_for_status(gateway, "/readyz", 200, within_s=15)
             await asyncio.sleep(0.5)
             held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
-            await asyncio.sleep(0.1)
-            with pytest.raises((ConnectionError, RemoteDisconnected)):
-                await gateway.get("/healthz")
+            async with asyncio.timeout(15):
+                while await is_let_in(gateway):
+                    await asyncio.sleep(0.05)
             for _, writer in held:
                 writer.close()
                 await writer.wait_closed()
-            await asyncio.sleep(0.1)
-            assert (await gateway.get("/healthz")).status == 200
+            async with asyncio.timeout(15):
+                while not await is_let_in(gateway):
+                    await asyncio.sleep(0.05)
+
+
+async def is_let_in(gateway: Gateway) -> bool:
+    """Whether one more connection is not closed at once."""
+    try:
+        return (await gateway.get("/healthz")).status == 200
+    except ConnectionError:
+        return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,7 @@ class Users(user_service_pb2_grpc.UserServiceServicer):
                 raise
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         metadata["deadline"] = str(context.time_remaining())
+        metadata["process"] = str(os.getpid())
         user = user_service_pb2.User(id=request.user_id, full_name=json.dumps(metadata))
         return user_service_pb2.GetUserResponse(user=user)
 

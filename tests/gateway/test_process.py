@@ -19,7 +19,9 @@ from local.process import Child, Service, start_service
 from tests.envoy.upstream import Upstream, start_upstream
 from tests.gateway.certificates import Authority
 
-DRAIN_S = 2
+DRAIN_S = 4
+LONG_DRAIN_S = 20
+"""Whatever ends a gateway sooner did not wait for it."""
 
 
 @pytest.fixture
@@ -64,7 +66,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, upstream: Upstream, authority: Authority | None = None) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, upstream: Upstream, authority: Authority | None = None, drain_s: int = 0
+) -> AsyncIterator[Running]:
     port = free_ports(4)
     environment = {
         **os.environ,
@@ -74,7 +78,7 @@ async def running(folder: Path, upstream: Upstream, authority: Authority | None 
         "GATEWAY_ADMIN_PORT": str(port + 2),
         "GATEWAY_METRICS_PORT": str(port + 3),
         "GATEWAY_CONFIG_DIR": str(folder),
-        "GATEWAY_DRAIN_S": str(DRAIN_S),
+        "GATEWAY_DRAIN_S": str(drain_s),
         "SERVER_ENDPOINTS": f"127.0.0.1:{upstream.port}",
     }
     tls = None
@@ -86,11 +90,11 @@ async def running(folder: Path, upstream: Upstream, authority: Authority | None 
     child = await start_service(service, folder)
     gateway = Running(child, port, tls)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not await gateway.is_up():
                 assert child.process.returncode is None, child.log.read_text()
                 await asyncio.sleep(0.05)
-        await gateway.wait_for("/readyz", 200, within_s=5)
+        await gateway.wait_for("/readyz", 200, within_s=15)
         yield gateway
     finally:
         await child.stop()
@@ -104,33 +108,33 @@ class TestTermination:
     async def test_new_calls_and_those_in_flight_are_answered_while_it_drains(
         self, tmp_path: Path, upstream: Upstream
     ) -> None:
-        async with running(tmp_path, upstream) as gateway:
-            slow = asyncio.create_task(gateway.get("/v1/users/sleep.4"))
+        async with running(tmp_path, upstream, drain_s=DRAIN_S) as gateway:
+            slow = asyncio.create_task(gateway.get("/v1/users/sleep.6"))
             await asyncio.sleep(0.2)
             begin = time.monotonic()
             gateway.child.process.send_signal(signal.SIGTERM)
-            await gateway.wait_for("/readyz", 503, within_s=DRAIN_S / 2)
+            await gateway.wait_for("/readyz", 503, within_s=DRAIN_S - 1)
             assert await gateway.get("/v1/users/new") == 200
             assert await slow == 200
-            assert await ended(gateway, 3) == 0
+            assert await ended(gateway, 15) == 0
             assert time.monotonic() - begin > DRAIN_S
         with pytest.raises(ConnectionRefusedError):
             await gateway.get("/healthz")
 
     async def test_second_signal_ends_it_at_once(self, tmp_path: Path, upstream: Upstream) -> None:
-        async with running(tmp_path, upstream) as gateway:
-            gateway.child.process.send_signal(signal.SIGTERM)
-            await gateway.wait_for("/readyz", 503, within_s=DRAIN_S / 2)
+        async with running(tmp_path, upstream, drain_s=LONG_DRAIN_S) as gateway:
             begin = time.monotonic()
             gateway.child.process.send_signal(signal.SIGTERM)
-            assert await ended(gateway, 3) == 0
-            assert time.monotonic() - begin < DRAIN_S / 2
+            await gateway.wait_for("/readyz", 503, within_s=LONG_DRAIN_S / 2)
+            gateway.child.process.send_signal(signal.SIGTERM)
+            assert await ended(gateway, LONG_DRAIN_S) == 0
+            assert time.monotonic() - begin < LONG_DRAIN_S
 
     async def test_death_of_envoy_is_its_own(self, tmp_path: Path, upstream: Upstream) -> None:
-        async with running(tmp_path, upstream) as gateway:
+        async with running(tmp_path, upstream, drain_s=LONG_DRAIN_S) as gateway:
             children = Path(f"/proc/{gateway.child.process.pid}/task/{gateway.child.process.pid}/children")
             os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-            assert await ended(gateway, 3) != 0
+            assert await ended(gateway, LONG_DRAIN_S / 2) != 0
 
 
 class TestCertificate:

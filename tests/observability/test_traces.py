@@ -24,12 +24,13 @@ async def lines_of(observed: Observed, part: str, **fields: str) -> list[dict[st
             await asyncio.sleep(0.1)
 
 
-async def spans_of(observed: Observed, trace_id: str, *services: str) -> list[SentSpan]:
-    """The spans of a trace, once each service has sent some."""
+async def spans_of(observed: Observed, trace_id: str, *names: str) -> list[SentSpan]:
+    """The spans of a trace, once those of these names are there, and those that they are parts of."""
     async with asyncio.timeout(20):
         while True:
             found = [span for span in observed.collector.spans() if span.trace_id == trace_id]
-            if {span.service for span in found} >= set(services):
+            known = {"", *(span.span_id for span in found)}
+            if {span.name for span in found} >= set(names) and all(span.parent_id in known for span in found):
                 return found
             await asyncio.sleep(0.1)
 
@@ -47,7 +48,9 @@ class TestTrace:
 
         jobs = await lines_of(observed, "worker", trace_id=trace_id, job="open_first_account")
         assert jobs[-1]["event"] == "job_done"
-        spans = await spans_of(observed, trace_id, "gateway", "server", "worker")
+        spans = await spans_of(
+            *(observed, trace_id, "bank.v1.UserService/CreateUser", "InsertUser", "open_first_account", "InsertAccount")
+        )
         by_id = {span.span_id: span for span in spans}
         by_name = {span.name: span for span in spans}
 

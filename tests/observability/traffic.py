@@ -69,10 +69,11 @@ async def _move(bank: Bank, alice: Person, bob: Person, source: str, destination
     for number in range(20):
         wire = bank.wires[number % 2]
         assert (await wire.call("CreateTransfer", transfer_fields(source, destination, 5), alice.token)).code == "OK"
-    due = (datetime.now(UTC) + timedelta(seconds=1)).isoformat().replace("+00:00", "Z")
-    await bank.grpc.call(
+    due = (datetime.now(UTC) + timedelta(seconds=5)).isoformat().replace("+00:00", "Z")
+    scheduled = await bank.grpc.call(
         "CreateScheduledTransfer", transfer_fields(source, destination, 7, execute_time=due), alice.token
     )
+    assert scheduled.code == "OK", scheduled
     held = await bank.grpc.call("CreateHold", transfer_fields(source, destination, 9), alice.token)
     hold = {"hold_id": held.reply["hold"]["id"], "request_id": str(uuid4()), "full": True}
     captured = await bank.grpc.call("CaptureHold", hold, bob.token)
@@ -131,7 +132,7 @@ async def _watch(bank: Bank, watcher: Person) -> None:
         stub = event_service_pb2_grpc.EventServiceStub(channel)
         metadata = (("authorization", f"Bearer {watcher.token}"),)
         told = 0
-        async for message in stub.WatchEvents(event_service_pb2.WatchEventsRequest(), metadata=metadata, timeout=10):
+        async for message in stub.WatchEvents(event_service_pb2.WatchEventsRequest(), metadata=metadata, timeout=30):
             told += message.HasField("event")
             if told == 5:
                 return

@@ -173,6 +173,18 @@ class TestJobQueue:
         assert await bank.redis.keys("arq:in-progress:*") == []
         assert await bank.redis.zcard(PROMPT.queue_name) == 1
 
+    @pytest.mark.parametrize("part", ["queue", "relay"])
+    async def test_stopped_at_any_moment_it_ends(self, bank: Bank, part: str) -> None:
+        run = bank.queue(PROMPT).run if part == "queue" else Relay(bank.database, bank.redis, LANES).run
+        for turns in range(100):
+            running = asyncio.create_task(run())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            ended, _ = await asyncio.wait({running}, timeout=15)
+            running.cancel()
+            assert ended, f"stopped after {turns} turns of the loop it went on"
+
     async def test_lost_redis_ends_the_run_after_its_jobs(self, bank: Bank) -> None:
         _, account_job, _ = await bank.sign_up()
         async with link_to(bank.environment["REDIS_URL"]) as (link, url):
