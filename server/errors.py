@@ -25,6 +25,7 @@ BankError
 │   ├── HoldNotPending            in ledger/errors.py
 │   ├── HoldExpired               in ledger/errors.py
 │   ├── CaptureExceedsHold        in ledger/errors.py
+│   ├── TooManyHolds              in ledger/errors.py
 │   ├── NotReversible             in ledger/errors.py
 │   ├── AlreadyReversed           in ledger/errors.py
 │   ├── ReversalExceedsTransfer   in ledger/errors.py

@@ -29,12 +29,14 @@ from server.ledger.errors import (
     HoldNotPending,
     NotReversible,
     ReversalExceedsTransfer,
+    TooManyHolds,
 )
 from server.ledger.movements import Kind, Movement
 from server.ledger.state import CLOSED, CUSTOMER, EXPIRED, FROZEN, PENDING, Account, Context, Hold, Original
 
 POSTED_MINOR_MAX = 4 * 10**18
 HOLD_TIME_MAX = timedelta(days=31)
+PENDING_HOLDS_MAX = 1_000
 _AT_COUNTER = (Kind.DEPOSIT, Kind.WITHDRAWAL)
 
 
@@ -162,6 +164,13 @@ def refusal_of_expiry(movement: Movement, context: Context) -> BankError | None:
     """A hold ends after now and within 31 days, by the database's clock."""
     if movement.expire_time is not None and not (context.now < movement.expire_time <= context.now + HOLD_TIME_MAX):
         return InvalidRequest([FieldViolation("expire_time", "must be after now and within 31 days")])
+    return None
+
+
+def refusal_of_hold_count(source: Account) -> BankError | None:
+    """So many holds are pending on an account that one posting can let all of them go."""
+    if source.pending_hold_count >= PENDING_HOLDS_MAX:
+        return TooManyHolds(source.id, PENDING_HOLDS_MAX)
     return None
 
 
