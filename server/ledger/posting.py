@@ -122,6 +122,7 @@ def _decide_hold(movement: Movement, books: Books, context: Context, evaluation:
         or rules.refusal_of_expiry(movement, context)
         or rules.refusal_of_hold_count(source)
         or rules.refusal_of_funds(source, movement.amount_minor)
+        or rules.refusal_of_held_overflow(source, movement.amount_minor)
     )
     if refusal is not None:
         return refusal

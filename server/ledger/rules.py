@@ -197,3 +197,10 @@ def refusal_of_overflow(source: Account, destination: Account, amount_minor: int
     if destination.posted_minor + amount_minor > POSTED_MINOR_MAX:
         return AmountOverflow(destination.id)
     return None
+
+
+def refusal_of_held_overflow(source: Account, amount_minor: int) -> BankError | None:
+    """What is held stays within what can be stored; with an overdraft it may be more than the balance."""
+    if source.held_minor + amount_minor > POSTED_MINOR_MAX:
+        return AmountOverflow(source.id)
+    return None

@@ -84,12 +84,12 @@ class OrderServiceServicer:
         FAILED_PRECONDITION EMAIL_NOT_VERIFIED, ALREADY_EXISTS REQUEST_ID_REUSED, NOT_FOUND NOT_FOUND
         for a product, FAILED_PRECONDITION PRODUCT_ARCHIVED, INVALID_ARGUMENT INVALID_REQUEST for
         products of several merchants, currencies or settlement accounts, or an account that would pay
-        itself, FAILED_PRECONDITION AMOUNT_OVERFLOW, FAILED_PRECONDITION PRICE_CHANGED,
+        itself, FAILED_PRECONDITION AMOUNT_OVERFLOW for the total, FAILED_PRECONDITION PRICE_CHANGED,
         FAILED_PRECONDITION OUT_OF_STOCK naming every product that is short, NOT_FOUND NOT_FOUND for
         the account, FAILED_PRECONDITION ACCOUNT_CLOSED, FAILED_PRECONDITION ACCOUNT_FROZEN,
         FAILED_PRECONDITION CURRENCY_MISMATCH, FAILED_PRECONDITION TOO_MANY_HOLDS if 1,000 are pending
-        on the account, FAILED_PRECONDITION INSUFFICIENT_FUNDS; ABORTED CONTENTION and UNAVAILABLE at
-        any time.
+        on the account, FAILED_PRECONDITION INSUFFICIENT_FUNDS, FAILED_PRECONDITION AMOUNT_OVERFLOW for
+        what the account holds; ABORTED CONTENTION and UNAVAILABLE at any time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.errors import Forbidden, InsufficientFunds, InvalidRequest, NotFound
+from server.errors import AmountOverflow, Forbidden, InsufficientFunds, InvalidRequest, NotFound
 from server.ledger.errors import CaptureExceedsHold, HoldExpired, HoldNotPending, TooManyHolds
 from server.ledger.movements import UNRESOLVED, Held, Kind, Movement, Posted, Replay
-from server.ledger.rules import PENDING_HOLDS_MAX
+from server.ledger.rules import PENDING_HOLDS_MAX, POSTED_MINOR_MAX
 from server.ledger.writing import post
 from tests.server.bank import Bank, Person, movement, running_ledger
 from worker.holds import HoldSweep
@@ -85,6 +85,29 @@ class TestHold:
                 hold(scene.alice, scene.source, scene.destination, 10, expire_time=datetime.now(UTC) + offset)
             )
         assert await scene.money() == (100, 60, 0)
+
+
+class TestHeldAmount:
+    """What may be held on one account altogether."""
+
+    async def test_more_than_can_be_stored_is_refused(self, scene: Scene) -> None:
+        spare = 10**17
+        await scene.bank.as_owner(
+            "UPDATE accounts SET posted_minor = $2, held_minor = $3, overdraft_limit_minor = $4 WHERE id = $1",
+            scene.source,
+            POSTED_MINOR_MAX,
+            POSTED_MINOR_MAX - spare,
+            spare,
+        )
+        more = hold(scene.alice, scene.source, scene.destination, 1)
+        await scene.bank.ledger.post(hold(scene.alice, scene.source, scene.destination, spare))
+
+        refused = await scene.bank.refused(
+            scene.bank.ledger.post(more), AmountOverflow, ["accounts", "holds", "requests", "events"]
+        )
+
+        assert refused.metadata == {"account_id": str(scene.source)}
+        assert (await scene.bank.get(scene.source)).held_minor == POSTED_MINOR_MAX
 
 
 class TestHoldCount:
