@@ -25,6 +25,7 @@ BankError
 │   ├── HoldNotPending            in ledger/errors.py
 │   ├── HoldExpired               in ledger/errors.py
 │   ├── CaptureExceedsHold        in ledger/errors.py
+│   ├── TooManyHolds              in ledger/errors.py
 │   ├── NotReversible             in ledger/errors.py
 │   ├── AlreadyReversed           in ledger/errors.py
 │   ├── ReversalExceedsTransfer   in ledger/errors.py
@@ -305,13 +306,13 @@ class CurrencyMismatch(AccountRule):
 
 
 class AmountOverflow(AccountRule):
-    """The balance, or what is to be paid at once, would leave the range that can be stored."""
+    """The balance, what is held of it, or what is to be paid at once would leave the range that can be stored."""
 
     reason = "AMOUNT_OVERFLOW"
 
     def __init__(self, account_id: UUID, message: str = "") -> None:
         super().__init__(
-            message or f"account {account_id} cannot hold a balance beyond 4·10^18 minor units", account_id
+            message or f"account {account_id} cannot have a balance, or holds, beyond 4·10^18 minor units", account_id
         )
 
 

@@ -6,6 +6,22 @@ UNION
 SELECT * FROM holds
 WHERE source_account_id = ANY(@account_ids::uuid []) AND state = 'PENDING' AND expire_time <= @now::timestamptz;
 
+-- name: CountPendingHolds :many
+-- How many holds on each account are pending and not overdue; counting ends at the most that is asked.
+SELECT
+    asked.account_id::uuid AS account_id,
+    counted.hold_count::bigint AS hold_count
+FROM (SELECT unnest(@account_ids::uuid []) AS account_id) AS asked
+CROSS JOIN LATERAL (
+    SELECT count(*) AS hold_count
+    FROM (
+        SELECT 1
+        FROM holds
+        WHERE source_account_id = asked.account_id AND state = 'PENDING' AND expire_time > @now::timestamptz
+        LIMIT @most
+    ) AS pending
+) AS counted;
+
 -- name: ListHoldAccounts :many
 -- What of a hold never changes.
 SELECT id, source_account_id, destination_account_id, amount_minor, currency_code

@@ -9,6 +9,13 @@ from . import Connection
 from .models import Hold
 
 
+class CountPendingHoldsRow(NamedTuple):
+    """A row of CountPendingHolds."""
+
+    account_id: UUID
+    hold_count: int
+
+
 class ListHoldAccountsRow(NamedTuple):
     """A row of ListHoldAccounts."""
 
@@ -90,6 +97,28 @@ WHERE source_account_id = ANY($2::uuid []) AND state = 'PENDING' AND expire_time
 async def list_holds_for_posting(conn: Connection, *, ids: Sequence[UUID | None], account_ids: Sequence[UUID | None], now: datetime) -> list[Hold]:
     """The holds that movements name, and those of the accounts whose time has run out."""
     return [Hold._make(record) for record in await conn.fetch(LIST_HOLDS_FOR_POSTING, ids, account_ids, now)]
+
+
+COUNT_PENDING_HOLDS: Final = """-- name: CountPendingHolds :many
+SELECT
+    asked.account_id::uuid AS account_id,
+    counted.hold_count::bigint AS hold_count
+FROM (SELECT unnest($1::uuid []) AS account_id) AS asked
+CROSS JOIN LATERAL (
+    SELECT count(*) AS hold_count
+    FROM (
+        SELECT 1
+        FROM holds
+        WHERE source_account_id = asked.account_id AND state = 'PENDING' AND expire_time > $2::timestamptz
+        LIMIT $3
+    ) AS pending
+) AS counted
+"""
+
+
+async def count_pending_holds(conn: Connection, *, account_ids: Sequence[UUID | None], now: datetime, most: int) -> list[CountPendingHoldsRow]:
+    """How many holds on each account are pending and not overdue; counting ends at the most that is asked."""
+    return [CountPendingHoldsRow._make(record) for record in await conn.fetch(COUNT_PENDING_HOLDS, account_ids, now, most)]
 
 
 LIST_HOLD_ACCOUNTS: Final = """-- name: ListHoldAccounts :many

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from server.admission import Admission
 from server.database import CONNECTION_ERRORS, RELEASE_TIMEOUT_S, SERIALIZATION_ERRORS
-from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable, Overloaded
+from server.errors import BankError, CommitUnknown, Contended, DatabaseUnavailable
 from server.ledger.measuring import count_money
 from server.ledger.movements import Done, Held, Movement, Outcome, Posted, Replay
 from server.ledger.posting import Evaluation
@@ -17,13 +18,14 @@ from server.tracing import traced
 
 BATCHES_AT_ONCE = 2
 BATCHES_WAITING_MAX = 8
+BATCHES_PER_USER_MAX = 2
 BATCH_LOCK_TIMEOUT_S = 2.0
 BATCH_TIMEOUT_S = 10.0
 TRIES_MAX = 3
 
 
 class Batches:
-    """Posts batches, two at a time; a few more may wait.
+    """Posts batches, two at a time; a few more may wait, of one user two altogether.
 
     Args:
         pool: Opened with LEDGER_SETTINGS.
@@ -32,13 +34,13 @@ class Batches:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._slots = asyncio.Semaphore(BATCHES_AT_ONCE)
-        self._present = 0
+        self._admission = Admission(BATCHES_AT_ONCE + BATCHES_WAITING_MAX, BATCHES_PER_USER_MAX)
 
     async def post(self, movements: Sequence[Movement], *, atomic: bool) -> list[Outcome]:
         """Post movements in order, in one transaction.
 
         Args:
-            movements: Decided in this order.
+            movements: At least one, all of one user; decided in this order.
             atomic: All or nothing: one refusal refuses everything.
 
         Returns:
@@ -47,20 +49,19 @@ class Batches:
         Raises:
             BankError: The batch is atomic and this is what the item `item_index` was refused for;
                 nothing was written.
-            Overloaded: Too many batches wait; not tried.
+            Overloaded: Too many batches wait, or the user has two already; not tried.
             Contended: An account stayed locked for too long, or others always came first.
             DatabaseUnavailable: Nothing was written.
             CommitUnknown: The database was lost while it committed, and did not come back.
         """
-        if self._present >= BATCHES_AT_ONCE + BATCHES_WAITING_MAX:
-            raise Overloaded
-        self._present += 1
-        try:
+        with self._admission.admitted(movements[0].user_id):
             async with self._slots:
-                # Once begun it is finished, whatever the caller does.
-                return await asyncio.shield(asyncio.ensure_future(self._try(list(movements), atomic)))
-        finally:
-            self._present -= 1
+                # Once begun it is finished, whatever the caller does, and takes its place until then.
+                posting = asyncio.ensure_future(self._try(list(movements), atomic))
+                try:
+                    return await asyncio.shield(posting)
+                finally:
+                    await asyncio.wait([posting])
 
     async def _try(self, movements: list[Movement], atomic: bool) -> list[Outcome]:
         committing: dict[int, Done] = {}

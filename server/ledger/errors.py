@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from server.errors import RuleBroken
+from server.errors import AccountRule, RuleBroken
 
 
 class HoldRule(RuleBroken):
@@ -49,6 +49,23 @@ class CaptureExceedsHold(HoldRule):
     @property
     def metadata(self) -> dict[str, str]:
         return {"hold_id": self.subject, "wanted_minor": str(self.wanted_minor), "held_minor": str(self.held_minor)}
+
+
+class TooManyHolds(AccountRule):
+    """An account has only so many pending holds."""
+
+    reason = "TOO_MANY_HOLDS"
+
+    def __init__(self, account_id: UUID, count_max: int) -> None:
+        super().__init__(
+            f"account {account_id} has {count_max} pending holds, the most there may be: wait until some are settled",
+            account_id,
+        )
+        self.count_max = count_max
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"account_id": self.subject, "count_max": str(self.count_max)}
 
 
 class TransferRule(RuleBroken):

@@ -120,7 +120,9 @@ def _decide_hold(movement: Movement, books: Books, context: Context, evaluation:
         rules.refusal_of_states(source, destination)
         or rules.refusal_of_currencies(movement, source, destination)
         or rules.refusal_of_expiry(movement, context)
+        or rules.refusal_of_hold_count(source)
         or rules.refusal_of_funds(source, movement.amount_minor)
+        or rules.refusal_of_held_overflow(source, movement.amount_minor)
     )
     if refusal is not None:
         return refusal
@@ -136,6 +138,7 @@ def _decide_hold(movement: Movement, books: Books, context: Context, evaluation:
         order_id=movement.order_id,
     )
     source.hold(hold.amount_minor)
+    source.pending_hold_count += 1
     held = Held(movement, hold.id)
     books.holds[hold.id] = hold
     evaluation.placed.append((movement, hold))
@@ -163,6 +166,7 @@ def _decide_capture(movement: Movement, books: Books, context: Context, evaluati
         source.hold(hold.amount_minor)
         return refusal
     posted = _post(movement, source, destination, amount_minor, context.now, evaluation)
+    source.pending_hold_count -= 1
     hold.settle(CAPTURED, posted.create_time)
     hold.captured_amount_minor, hold.capture_transfer_id = amount_minor, posted.transfer_id
     return posted
@@ -182,6 +186,7 @@ def _decide_void(movement: Movement, books: Books, context: Context, evaluation:
             return refusal
         hold.settle(VOIDED, context.now)
         source.hold(-hold.amount_minor)
+        source.pending_hold_count -= 1
     return Held(movement, hold.id)
 
 

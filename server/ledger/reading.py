@@ -12,6 +12,7 @@ from bankdb.models import Hold as HoldRow
 
 from server.database import Connection
 from server.ledger.movements import Kind, Movement
+from server.ledger.rules import PENDING_HOLDS_MAX
 from server.ledger.state import Account, Books, Context, Hold, Original
 
 _OF_HOLD = (Kind.CAPTURE, Kind.VOID)
@@ -123,7 +124,18 @@ async def read_books(connection: Connection, books: Books, movements: Sequence[M
     if hold_ids or holding:
         rows = await hold_queries.list_holds_for_posting(connection, ids=hold_ids, account_ids=holding, now=now)
         books.holds = {row.id: _hold(row) for row in rows if row.source_account_id in books.accounts}
+    await _count_pending_holds(connection, books, movements, now)
     await _read_reversed_totals(connection, books)
+
+
+async def _count_pending_holds(
+    connection: Connection, books: Books, movements: Sequence[Movement], now: datetime
+) -> None:
+    source_ids = {movement.source_id for movement in movements if movement.kind is Kind.HOLD}
+    ids = [each for each in source_ids if each in books.accounts and books.accounts[each].held_minor]
+    if ids:
+        for row in await hold_queries.count_pending_holds(connection, account_ids=ids, now=now, most=PENDING_HOLDS_MAX):
+            books.accounts[row.account_id].pending_hold_count = row.hold_count
 
 
 async def _read_reversed_totals(connection: Connection, books: Books) -> None:

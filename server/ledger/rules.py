@@ -29,12 +29,14 @@ from server.ledger.errors import (
     HoldNotPending,
     NotReversible,
     ReversalExceedsTransfer,
+    TooManyHolds,
 )
 from server.ledger.movements import Kind, Movement
 from server.ledger.state import CLOSED, CUSTOMER, EXPIRED, FROZEN, PENDING, Account, Context, Hold, Original
 
 POSTED_MINOR_MAX = 4 * 10**18
 HOLD_TIME_MAX = timedelta(days=31)
+PENDING_HOLDS_MAX = 1_000
 _AT_COUNTER = (Kind.DEPOSIT, Kind.WITHDRAWAL)
 
 
@@ -165,6 +167,13 @@ def refusal_of_expiry(movement: Movement, context: Context) -> BankError | None:
     return None
 
 
+def refusal_of_hold_count(source: Account) -> BankError | None:
+    """So many holds are pending on an account that one posting can let all of them go."""
+    if source.pending_hold_count >= PENDING_HOLDS_MAX:
+        return TooManyHolds(source.id, PENDING_HOLDS_MAX)
+    return None
+
+
 def refusal_of_reversal(original: Original, amount_minor: int) -> BankError | None:
     """All reversals together move back at most what was moved."""
     if original.remaining_minor == 0:
@@ -187,4 +196,11 @@ def refusal_of_overflow(source: Account, destination: Account, amount_minor: int
         return AmountOverflow(source.id)
     if destination.posted_minor + amount_minor > POSTED_MINOR_MAX:
         return AmountOverflow(destination.id)
+    return None
+
+
+def refusal_of_held_overflow(source: Account, amount_minor: int) -> BankError | None:
+    """What is held stays within what can be stored; with an overdraft it may be more than the balance."""
+    if source.held_minor + amount_minor > POSTED_MINOR_MAX:
+        return AmountOverflow(source.id)
     return None

@@ -18,7 +18,12 @@ EXPIRED = "EXPIRED"
 
 @dataclass(slots=True)
 class Account:
-    """A locked account as it is after the movements evaluated so far. Amounts in minor units."""
+    """A locked account as it is after the movements evaluated so far. Amounts in minor units.
+
+    Attributes:
+        pending_hold_count: Holds on it that are pending and not overdue; meaningless unless a
+            movement places a hold on it.
+    """
 
     id: UUID
     kind: str
@@ -31,6 +36,7 @@ class Account:
     entry_count: int
     last_entry_time: datetime | None
     changed: bool = False
+    pending_hold_count: int = 0
 
     @property
     def available_minor(self) -> int:

@@ -85,7 +85,7 @@ class Orders:
             order_id, replayed = await place_order(connection, new, self._lifetime)
             return await _stored(connection, order_id), replayed
 
-        return await self._transactions.run(work)
+        return await self._transactions.run(new.actor.user_id, work)
 
     async def cancel(self, order_id: UUID, actor: Actor) -> StoredOrder:
         """Call off an order that is not shipped.
@@ -127,7 +127,7 @@ class Orders:
             assert transfer is not None  # transfers are never deleted
             return await _stored(connection, refund.order_id), transfer, replayed
 
-        return await self._transactions.run(work)
+        return await self._transactions.run(refund.actor.user_id, work)
 
     async def get(self, order_id: UUID, caller: Caller) -> StoredOrder:
         """One order.
@@ -184,7 +184,7 @@ class Orders:
             await step(connection, order_id, actor)
             return await _stored(connection, order_id)
 
-        return await self._transactions.run(work)
+        return await self._transactions.run(actor.user_id, work)
 
 
 async def _stored(connection: Connection, order_id: UUID) -> StoredOrder:

@@ -44,6 +44,7 @@ LEDGER_QUERIES = {
     "accounts.LOCK_FREE_ACCOUNTS",
     "accounts.LIST_EXISTING_ACCOUNT_IDS",
     "accounts.LOCK_ACCOUNT",
+    "holds.COUNT_PENDING_HOLDS",
     "requests.LIST_MOVEMENT_CONTEXTS",
     "transfers.INSERT_POSTINGS",
 }

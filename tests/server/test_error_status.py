@@ -65,6 +65,7 @@ CASES: tuple[tuple[BankError, str, str], ...] = (
         "FAILED_PRECONDITION",
         "CAPTURE_EXCEEDS_HOLD",
     ),
+    (ledger_errors.TooManyHolds(ID, 1_000), "FAILED_PRECONDITION", "TOO_MANY_HOLDS"),
     (ledger_errors.NotReversible(ID), "FAILED_PRECONDITION", "NOT_REVERSIBLE"),
     (ledger_errors.AlreadyReversed(ID), "FAILED_PRECONDITION", "ALREADY_REVERSED"),
     (

@@ -87,6 +87,7 @@ BOUNDARIES = (
         but=("server/ledger/rpc.py", "server/ledger/messages.py"),
         only=(
             "server.ledger",
+            "server.admission",
             "server.database",
             "server.errors",
             "server.caller",

@@ -22,6 +22,7 @@ const WORDS = {
   ACCOUNT_CLOSED: () => "One of the accounts is closed.",
   ACCOUNT_FROZEN: () => "The account is frozen: it can be paid into, but not from. Ask the bank.",
   AMOUNT_OVERFLOW: () => "That is more than an account can hold.",
+  TOO_MANY_HOLDS: () => "Too many payments are reserved on the account. Wait until some are settled.",
   INSUFFICIENT_FUNDS: ({ metadata, amount }) =>
     metadata.needed_minor && amount
       ? `The account has not enough money: ${amount(metadata.needed_minor)} needed, ` +

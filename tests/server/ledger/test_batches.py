@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from server.database import open_pool
-from server.errors import Contended, InsufficientFunds, RequestIdReused
-from server.ledger.batches import Batches
+from server.errors import Contended, InsufficientFunds, Overloaded, RequestIdReused
+from server.ledger.batches import BATCHES_AT_ONCE, BATCHES_PER_USER_MAX, BATCHES_WAITING_MAX, Batches
 from server.ledger.commit_queue import LEDGER_SETTINGS
 from server.ledger.movements import Posted, Replay
-from tests.server.bank import Bank, movement
+from tests.server.bank import Bank, Person, movement
 
 
 @pytest.fixture
@@ -100,6 +100,75 @@ class TestAtomic:
             await batches.post(items, atomic=True)
 
         assert await bank.posted_minor(source) == 100
+
+
+class TestAdmission:
+    """While an account of Alice's is locked, her batches stay."""
+
+    @pytest.fixture
+    async def scene(self, bank: Bank) -> tuple[Person, UUID, UUID]:
+        alice = await bank.person()
+        return alice, await bank.account(alice, 100), await bank.account(alice)
+
+    async def test_one_user_leaves_places_to_others(
+        self, bank: Bank, batches: Batches, scene: tuple[Person, UUID, UUID]
+    ) -> None:
+        alice, source, destination = scene
+        bob = await bank.person()
+        of_bob = await bank.account(bob, 1)
+
+        def post() -> asyncio.Task[object]:
+            return asyncio.create_task(batches.post([movement(alice, source, destination, 1)], atomic=True))
+
+        async with bank.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", source)
+            hers = [post() for _ in range(BATCHES_PER_USER_MAX)]
+            await asyncio.sleep(0.1)
+            with pytest.raises(Overloaded):
+                await post()
+            his = asyncio.create_task(batches.post([movement(bob, of_bob, destination, 1)], atomic=True))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*hers, his)
+        await post()
+        assert await bank.posted_minor(destination) == BATCHES_PER_USER_MAX + 2
+
+    async def test_more_than_may_wait_are_refused_at_once(
+        self, bank: Bank, batches: Batches, scene: tuple[Person, UUID, UUID]
+    ) -> None:
+        alice, source, destination = scene
+
+        def post() -> asyncio.Task[object]:
+            item = movement(alice, source, destination, 1)._replace(user_id=uuid4())
+            return asyncio.create_task(batches.post([item], atomic=False))
+
+        async with bank.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", source)
+            admitted = [post() for _ in range(BATCHES_AT_ONCE + BATCHES_WAITING_MAX)]
+            await asyncio.sleep(0.1)
+            with pytest.raises(Overloaded):
+                await post()
+        await asyncio.gather(*admitted)
+
+    async def test_caller_who_gives_up_keeps_the_place_until_the_batch_has_ended(
+        self, bank: Bank, batches: Batches, scene: tuple[Person, UUID, UUID]
+    ) -> None:
+        alice, source, destination = scene
+
+        def post() -> asyncio.Task[object]:
+            return asyncio.create_task(batches.post([movement(alice, source, destination, 1)], atomic=True))
+
+        async with bank.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", source)
+            left = [post() for _ in range(BATCHES_PER_USER_MAX)]
+            await asyncio.sleep(0.1)
+            for call in left:
+                call.cancel()
+            await asyncio.sleep(0.1)
+            with pytest.raises(Overloaded):
+                await post()
+        await asyncio.wait(left)
+        await post()
+        assert await bank.posted_minor(destination) == BATCHES_PER_USER_MAX + 1
 
 
 class TestConcurrency:

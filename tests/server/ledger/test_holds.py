@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.errors import Forbidden, InsufficientFunds, InvalidRequest, NotFound
-from server.ledger.errors import CaptureExceedsHold, HoldExpired, HoldNotPending
+from server.errors import AmountOverflow, Forbidden, InsufficientFunds, InvalidRequest, NotFound
+from server.ledger.errors import CaptureExceedsHold, HoldExpired, HoldNotPending, TooManyHolds
 from server.ledger.movements import UNRESOLVED, Held, Kind, Movement, Posted, Replay
+from server.ledger.rules import PENDING_HOLDS_MAX, POSTED_MINOR_MAX
+from server.ledger.writing import post
 from tests.server.bank import Bank, Person, movement, running_ledger
 from worker.holds import HoldSweep
 
@@ -85,6 +87,90 @@ class TestHold:
                 hold(scene.alice, scene.source, scene.destination, 10, expire_time=datetime.now(UTC) + offset)
             )
         assert await scene.money() == (100, 60, 0)
+
+
+class TestHeldAmount:
+    """What may be held on one account altogether."""
+
+    async def test_more_than_can_be_stored_is_refused(self, scene: Scene) -> None:
+        spare = 10**17
+        await scene.bank.as_owner(
+            "UPDATE accounts SET posted_minor = $2, held_minor = $3, overdraft_limit_minor = $4 WHERE id = $1",
+            scene.source,
+            POSTED_MINOR_MAX,
+            POSTED_MINOR_MAX - spare,
+            spare,
+        )
+        more = hold(scene.alice, scene.source, scene.destination, 1)
+        await scene.bank.ledger.post(hold(scene.alice, scene.source, scene.destination, spare))
+
+        refused = await scene.bank.refused(
+            scene.bank.ledger.post(more), AmountOverflow, ["accounts", "holds", "requests", "events"]
+        )
+
+        assert refused.metadata == {"account_id": str(scene.source)}
+        assert (await scene.bank.get(scene.source)).held_minor == POSTED_MINOR_MAX
+
+
+class TestHoldCount:
+    """How many holds may be pending on one account."""
+
+    async def begin(self, scene: Scene, pending: int) -> None:
+        """Let so many holds be pending on Alice's account, the scene's own included."""
+        await scene.bank.deposit(await scene.bank.banker(), scene.source, 10_000)
+        await scene.bank.place_holds(scene.alice, scene.source, scene.destination, pending - 1)
+
+    async def post(self, scene: Scene, *movements: Movement) -> list[type]:
+        async with scene.bank.pool.acquire() as connection, connection.transaction():
+            return [type(outcome) for outcome in (await post(connection, movements)).outcomes]
+
+    def next(self, scene: Scene) -> Movement:
+        return hold(scene.alice, scene.source, scene.destination, 1)
+
+    async def test_one_more_than_may_be_is_refused(self, scene: Scene) -> None:
+        await self.begin(scene, PENDING_HOLDS_MAX - 1)
+        last = self.next(scene)
+        placed = await scene.bank.ledger.post(last)
+        assert isinstance(placed, Held)
+
+        refused = await scene.bank.refused(
+            scene.bank.ledger.post(self.next(scene)), TooManyHolds, ["accounts", "holds", "requests", "events"]
+        )
+
+        assert refused.metadata == {"account_id": str(scene.source), "count_max": str(PENDING_HOLDS_MAX)}
+        assert await scene.bank.ledger.post(last) == Replay(placed.hold_id)
+
+    async def test_holds_of_one_batch_are_counted_together(self, scene: Scene) -> None:
+        await self.begin(scene, PENDING_HOLDS_MAX - 2)
+        assert await self.post(scene, *(self.next(scene) for _ in range(3))) == [Held, Held, TooManyHolds]
+
+    async def test_hold_that_is_settled_before_makes_room(self, scene: Scene) -> None:
+        await self.begin(scene, PENDING_HOLDS_MAX)
+        other = await scene.bank.pool.fetchval("SELECT id FROM holds WHERE id <> $1 LIMIT 1", scene.hold_id)
+        assert await self.post(
+            scene,
+            self.next(scene),
+            settle(scene.shop, Kind.CAPTURE, scene.hold_id),
+            self.next(scene),
+            settle(scene.shop, Kind.VOID, other),
+            self.next(scene),
+            self.next(scene),
+        ) == [TooManyHolds, Posted, Held, Held, Held, TooManyHolds]
+
+    async def test_overdue_hold_does_not_count(self, scene: Scene) -> None:
+        await self.begin(scene, PENDING_HOLDS_MAX)
+        await scene.overdue()
+        assert await self.post(scene, self.next(scene), self.next(scene)) == [Held, TooManyHolds]
+        assert await scene.state() == ("EXPIRED", 0)
+
+    async def test_other_accounts_and_other_movements_go_on(self, scene: Scene) -> None:
+        await self.begin(scene, PENDING_HOLDS_MAX)
+        elsewhere = await scene.bank.account(scene.alice, 10)
+        assert await self.post(
+            scene,
+            hold(scene.alice, elsewhere, scene.destination, 1),
+            movement(scene.alice, scene.source, scene.destination, 1),
+        ) == [Held, Posted]
 
 
 class TestCapture:

@@ -21,6 +21,8 @@ from server.errors import (
     SessionRevoked,
     Unauthenticated,
 )
+from server.ledger.errors import TooManyHolds
+from server.ledger.rules import PENDING_HOLDS_MAX
 from server.orders.errors import PriceChanged
 from server.products.errors import OutOfStock, ProductArchived
 from tests.server.bank import Bank, caller
@@ -172,6 +174,13 @@ class TestRefusals:
             await shop.refused(shop.orders.create(new), error)
         await bank.pool.execute("UPDATE accounts SET state = 'CLOSED' WHERE id = $1", shop.settlement)
         await shop.refused(shop.orders.create(shop.new({kite: 1})), AccountClosed)
+
+    async def test_order_on_an_account_with_too_many_holds_is_refused(self, bank: Bank, shop: Shop) -> None:
+        payment = await bank.account(shop.alice, 10_000)
+        await bank.place_holds(shop.alice, payment, shop.settlement, PENDING_HOLDS_MAX - 1)
+        kite = await shop.product()
+        await shop.orders.create(shop.new({kite: 1}, payment=payment))
+        await shop.refused(shop.orders.create(shop.new({kite: 1}, payment=payment)), TooManyHolds)
 
     async def test_total_at_the_bound_is_no_overflow(self, shop: Shop) -> None:
         dear = await shop.product(price_minor=10**17)

@@ -1,13 +1,13 @@
 """Orders wait among themselves, within bounds, and a COMMIT that is never answered is no refusal."""
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from server.database import Connection
 from server.errors import CommitUnknown, DatabaseUnavailable, Overloaded
-from server.orders.transactions import ORDERS_AT_ONCE, ORDERS_WAITING_MAX, OrderTransactions
+from server.orders.transactions import ORDERS_AT_ONCE, ORDERS_PER_USER_MAX, ORDERS_WAITING_MAX, OrderTransactions
 from tests.server.bank import Bank
 from tests.server.orders.conftest import Shop, actor
 
@@ -42,13 +42,30 @@ class TestRun:
         async def wait(connection: Connection) -> None:
             await gate.wait()
 
-        calls = [asyncio.create_task(transactions.run(wait)) for _ in range(ORDERS_AT_ONCE + ORDERS_WAITING_MAX)]
+        calls = [
+            asyncio.create_task(transactions.run(uuid4(), wait)) for _ in range(ORDERS_AT_ONCE + ORDERS_WAITING_MAX)
+        ]
         await asyncio.sleep(0.1)
         with pytest.raises(Overloaded):
-            await transactions.run(wait)
+            await transactions.run(uuid4(), wait)
         gate.set()
         await asyncio.gather(*calls)
-        await transactions.run(wait)
+        await transactions.run(uuid4(), wait)
+
+    async def test_one_user_leaves_places_to_others(self, shop: Shop) -> None:
+        transactions, gate, greedy = OrderTransactions(shop.database), asyncio.Event(), uuid4()
+
+        async def wait(connection: Connection) -> None:
+            await gate.wait()
+
+        calls = [asyncio.create_task(transactions.run(greedy, wait)) for _ in range(ORDERS_PER_USER_MAX)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Overloaded):
+            await transactions.run(greedy, wait)
+        other = asyncio.create_task(transactions.run(uuid4(), wait))
+        gate.set()
+        await asyncio.gather(*calls, other)
+        await transactions.run(greedy, wait)
 
     async def test_caller_who_gives_up_leaves_a_place(self, shop: Shop) -> None:
         transactions, gate = OrderTransactions(shop.database), asyncio.Event()
@@ -56,13 +73,13 @@ class TestRun:
         async def wait(connection: Connection) -> None:
             await gate.wait()
 
-        calls = [asyncio.create_task(transactions.run(wait)) for _ in range(ORDERS_AT_ONCE + 5)]
+        calls = [asyncio.create_task(transactions.run(uuid4(), wait)) for _ in range(ORDERS_AT_ONCE + 5)]
         await asyncio.sleep(0.1)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         gate.set()
-        await asyncio.gather(*(transactions.run(wait) for _ in range(ORDERS_AT_ONCE)))
+        await asyncio.gather(*(transactions.run(uuid4(), wait) for _ in range(ORDERS_AT_ONCE)))
 
     async def test_many_who_wait_for_one_product_keep_no_reader_waiting(self, bank: Bank, shop: Shop) -> None:
         kite = await shop.product()
@@ -115,7 +132,7 @@ class TestLostCommit:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
         with pytest.raises(Exception, match=r"terminat|closed") as failed:
-            await OrderTransactions(shop.database).run(lost)
+            await OrderTransactions(shop.database).run(uuid4(), lost)
         assert not isinstance(failed.value, CommitUnknown | DatabaseUnavailable)
         assert await shop.everything() == before
         await shop.order({kite: 1})
