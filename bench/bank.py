@@ -96,6 +96,8 @@ async def running_bank(folder: Path, processes: int) -> AsyncIterator[Bank]:
         "SERVER_PORT": str(server_port),
         "SERVER_PROCESSES": str(processes),
         "METRICS_PORT": "0",
+        # The worker would ship what one row ordered while the next rows are measured.
+        "ORDER_DELIVERY_DELAY_S": "0",
         "BANK_STATE_DIR": str(folder),
         "LOG_LEVEL": "info",
     }
