@@ -49,6 +49,15 @@ async def reprice(shopkeeper: Shopkeeper, price_minor: int) -> None:
     await shopkeeper.stage.done("UpdateProduct", fields, shopkeeper.merchant.token)
 
 
+async def order_at_the_price_of_before(someone: Visit) -> Locator:
+    """Be refused and shown the price of now, 30 dollars; the basket."""
+    basket = someone.page.get_by_role("region", name="Basket")
+    await basket.get_by_role("button", name="Place the order").click()
+    await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
+    await expect(basket.locator("p.total")).to_contain_text("$30.00")
+    return basket
+
+
 async def many_products(stage: Stage, shopkeeper: Shopkeeper) -> str:
     """A word that finds a page of 24 products, and the shopkeeper's on the next page."""
     word = str(shopkeeper.product["name"]).removeprefix("Kite ")
@@ -86,10 +95,7 @@ class TestBasket:
         someone = await shopping(visit, customer, shopkeeper.product)
         someone.refused.add((400, "/v1/orders"))
         await reprice(shopkeeper, 3_000)
-        basket = someone.page.get_by_role("region", name="Basket")
-        await basket.get_by_role("button", name="Place the order").click()
-        await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
-        await expect(basket.locator("p.total")).to_contain_text("$30.00")
+        await order_at_the_price_of_before(someone)
 
     async def test_too_dear_an_order_names_both_amounts(
         self, visit: Visiting, customer: Customer, shopkeeper: Shopkeeper
@@ -167,10 +173,7 @@ class TestBasket:
         await reprice(shopkeeper, 3_000)
         await someone.page.get_by_role("searchbox").fill(uuid4().hex)
         await expect(someone.page.get_by_role("main")).to_contain_text("Nothing found")
-        basket = someone.page.get_by_role("region", name="Basket")
-        await basket.get_by_role("button", name="Place the order").click()
-        await expect(basket.get_by_role("alert")).to_contain_text("The price has changed: it is $30.00 now.")
-        await expect(basket.locator("p.total")).to_contain_text("$30.00")
+        basket = await order_at_the_price_of_before(someone)
         await basket.get_by_role("button", name="Place the order").click()
         await expect(card(someone, shopkeeper.product)).to_contain_text("$30.00")
 

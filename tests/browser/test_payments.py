@@ -24,6 +24,18 @@ async def paying(visit: Visiting, customer: Customer) -> Visit:
     return someone
 
 
+async def send(someone: Visit) -> None:
+    await someone.page.get_by_role("button", name="Send $30.00").click()
+    await expect(someone.page.get_by_role("heading", name="Sent")).to_be_visible()
+
+
+async def send_in_vain(someone: Visit, payee: Customer) -> None:
+    """Pay 30 dollars whose answer does not arrive."""
+    await fill(someone, payee[0].username, "30.00")
+    await someone.page.get_by_role("button", name="Send $30.00").click()
+    await expect(someone.page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+
+
 class TestPay:
     async def test_more_than_there_is_names_both_amounts_and_moves_nothing(
         self, visit: Visiting, stage: Stage, customer: Customer, payee: Customer
@@ -73,14 +85,10 @@ class TestPay:
     ) -> None:
         someone = await paying(visit, customer)
         page = someone.page
-
         await page.route("**/v1/transfers", lose_answer, times=1)
-        await fill(someone, payee[0].username, "30.00")
-        await page.get_by_role("button", name="Send $30.00").click()
-        await expect(page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await send_in_vain(someone, payee)
         assert await stage.bank.posted_minor(payee[1]) == 3_000
-        await page.get_by_role("button", name="Send $30.00").click()
-        await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+        await send(someone)
         bodies = [json.loads(request.post_data or "") for request in someone.sent("/v1/transfers") if request.post_data]
         assert [body["request_id"] for body in bodies] == [bodies[0]["request_id"]] * 2
         assert await stage.bank.posted_minor(payee[1]) == 3_000
@@ -88,8 +96,7 @@ class TestPay:
         # The same payment once more is another one.
         await page.get_by_role("button", name="Pay again").click()
         await fill(someone, payee[0].username, "30.00")
-        await page.get_by_role("button", name="Send $30.00").click()
-        await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+        await send(someone)
         assert await stage.bank.posted_minor(payee[1]) == 6_000
 
     async def test_answer_that_was_lost_pays_once_though_the_view_was_left(
@@ -98,14 +105,11 @@ class TestPay:
         someone = await paying(visit, customer)
         page = someone.page
         await page.route("**/v1/transfers", lose_answer, times=1)
-        await fill(someone, payee[0].username, "30.00")
-        await page.get_by_role("button", name="Send $30.00").click()
-        await expect(page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
+        await send_in_vain(someone, payee)
         await someone.open("Accounts")
         await someone.open("Pay")
         await fill(someone, payee[0].username, "30.00")
-        await page.get_by_role("button", name="Send $30.00").click()
-        await expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+        await send(someone)
         await expect(
             someone.notice(f"$30.00 was sent to {payee[0].username} before, and is paid once.")
         ).to_be_visible()
@@ -121,11 +125,8 @@ class TestPay:
             await route.fulfill(response=response, body=(await response.body())[:20])
 
         await someone.page.route("**/v1/transfers", break_off, times=1)
-        await fill(someone, payee[0].username, "30.00")
-        await someone.page.get_by_role("button", name="Send $30.00").click()
-        await expect(someone.page.get_by_role("alert")).to_contain_text("It is paid once, however often you send it.")
-        await someone.page.get_by_role("button", name="Send $30.00").click()
-        await expect(someone.page.get_by_role("heading", name="Sent")).to_be_visible()
+        await send_in_vain(someone, payee)
+        await send(someone)
         assert await stage.bank.posted_minor(payee[1]) == 3_000
 
     async def test_too_many_payees_says_how_long_to_wait(
